@@ -1,0 +1,1 @@
+//! Redis caches: keyspace map, census, flush.

@@ -1,0 +1,3 @@
+//! The command line: the only place that knows clap.
+
+pub mod failure;

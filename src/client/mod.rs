@@ -1,0 +1,1 @@
+//! Tenant Manager client: retry, breaker, cache, limits.

@@ -1,0 +1,1 @@
+//! Configuration: layers, origins, contexts, secret references, product variables; pure.

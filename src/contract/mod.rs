@@ -1,0 +1,9 @@
+//! Wire types, ids and names of the Tenant Manager contract: serde only, no I/O and no clock.
+
+pub mod admin;
+pub mod catalogue;
+pub mod event;
+pub mod ids;
+pub mod wire;
+
+pub use ids::{Environment, IdError, ServiceName, Slug, TenantId};

@@ -1,0 +1,1 @@
+//! Private PostgreSQL and Redis for `lerianctl dev` and for the tests.

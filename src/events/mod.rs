@@ -1,0 +1,1 @@
+//! Lifecycle events: publish and tail.

@@ -1,0 +1,20 @@
+//! lerianctl: operate multi-tenant Lerian deployments.
+//!
+//! Map of the crate (an arrow means "may use"):
+//! `main → cli → {output, config, core} → {contract, secret}`, where core is
+//! `client`, `server`, `provision`, `token`, `cache`, `events` and `devstack`.
+//! `tests/tidy.rs` fails on any other edge between folders.
+
+pub mod cache;
+#[doc(hidden)]
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod contract;
+pub mod devstack;
+pub mod events;
+pub mod output;
+pub mod provision;
+pub mod secret;
+pub mod server;
+pub mod token;

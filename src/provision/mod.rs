@@ -1,0 +1,1 @@
+//! Provisioning: plan (pure), apply (I/O), naming, rotation, proof.

@@ -1,0 +1,1 @@
+//! The Tenant Manager: routes, service, registry, outbox, operations.

@@ -1,0 +1,1 @@
+//! Tokens: inspect, verify, mint.
