@@ -2,7 +2,8 @@
 //!
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
-//! `client`, `server`, `provision`, `token`, `cache`, `events` and `devstack`.
+//! `client`, `server`, `provision`, `token`, `cache`, `events` and `devstack`; `link` (PostgreSQL,
+//! Redis, TLS) is below core.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
 pub mod cache;
@@ -13,6 +14,7 @@ pub mod config;
 pub mod contract;
 pub mod devstack;
 pub mod events;
+pub mod link;
 pub mod output;
 pub mod provision;
 pub mod secret;

@@ -12,9 +12,7 @@ use super::ids::{Environment, ServiceName, Slug, TenantId};
 use super::wire::{ConnectionSettings, IsolationMode, Owner};
 
 /// State of a tenant.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantStatus {
     /// Served.
@@ -316,9 +314,7 @@ pub struct Change {
 }
 
 /// State of an operation or of a step.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationState {
     /// Not begun.

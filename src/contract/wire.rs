@@ -287,9 +287,7 @@ pub struct ErrorBody {
 }
 
 /// How a tenant's data is kept apart from the others'.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IsolationMode {
     /// One database per module (the contract also says `isolated`).

@@ -1,1 +1,5 @@
 //! Lifecycle events: publish and tail.
+
+pub mod publisher;
+
+pub use publisher::Publisher;

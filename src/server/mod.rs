@@ -1,1 +1,69 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::contract::catalogue::Catalogue;
+use crate::link::redis::RedisEndpoint;
+use crate::provision::Cluster;
+use crate::secret::Secret;
+
+/// What a server needs to run. The caller binds the listener, so that port 0 works.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// SQLite file; made when absent, private to the user.
+    pub registry: PathBuf,
+    /// Master key that seals credentials in the registry.
+    pub master_key: Secret,
+    /// API keys to accept; stored hashed in the registry, kept across restarts.
+    pub api_keys: Vec<Secret>,
+    /// Clusters to place tenants on; the first is the default.
+    pub clusters: Vec<Cluster>,
+    /// Where events are published; none are sent (and the outbox keeps them) when absent.
+    pub event_redis: Option<RedisEndpoint>,
+    /// Known services.
+    pub catalogue: Catalogue,
+    /// Key set that development tokens are checked with, served at `/.well-known/jwks.json`;
+    /// present on development servers only.
+    pub development_jwks: Option<serde_json::Value>,
+    /// How long a retired login stays valid after a rotation when the request does not say.
+    pub rotation_grace: Duration,
+    /// Operations that run at once.
+    pub jobs: usize,
+    /// Longest time that open requests are given at shutdown.
+    pub drain: Duration,
+}
+
+/// Why the server cannot start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The registry cannot be opened or is of a newer version.
+    #[error("the registry `{path}` cannot be used: {reason}")]
+    Registry {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The master key does not open what is in the registry.
+    #[error("the master key does not fit the registry: {0}")]
+    MasterKey(String),
+    /// The listener failed.
+    #[error("the listener failed: {0}")]
+    Listener(#[from] std::io::Error),
+}
+
+/// Serves until `shutdown` resolves, then drains and returns.
+///
+/// Unfinished operations of an earlier run are taken up before the first request is answered
+/// or right after; `/readyz` says when.
+pub async fn serve(
+    _listener: TcpListener,
+    _settings: ServerSettings,
+    _shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    unimplemented!()
+}

@@ -1,0 +1,1 @@
+//! SQL text: the one place that quotes identifiers and literals.
