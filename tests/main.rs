@@ -1,1 +1,4 @@
 //! tests
+
+mod cache_servers;
+mod event_publish;
