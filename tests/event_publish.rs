@@ -8,7 +8,7 @@ use crate::cache_servers::Redis;
 
 const CHANNEL: &str = "tenant-events:production:";
 
-fn message(text: impl ToString) -> (String, String) {
+fn message(text: impl std::fmt::Display) -> (String, String) {
     (CHANNEL.to_owned(), text.to_string())
 }
 
