@@ -3,3 +3,4 @@
 
 mod cache_servers;
 mod event_publish;
+mod tidy;
