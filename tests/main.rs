@@ -1,1 +1,5 @@
-//! tests
+//! Behaviour tests, one file per behaviour that a user sees; real servers, one binary.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod cache_servers;
+mod event_publish;
