@@ -56,7 +56,9 @@ pub fn show_plan(out: &mut View, plan: &Plan) {
             .line();
     }
     for event in &plan.events {
-        out.plain("  publish event  ").paint(Tone::Strong, event).line();
+        out.plain("  publish event  ")
+            .paint(Tone::Strong, event)
+            .line();
     }
     for warning in &plan.warnings {
         out.plain("  ")
@@ -99,12 +101,8 @@ impl Invocation {
             self.console.err(view.into_text().trim_end());
         }
         match asked {
-            None => self.ask_yes(&question.text),
-            Some(word) if consent.yes => {
-                let _ = word;
-                self.ask_word(&question.text, word)
-            }
-            Some(word) => self.ask_word(&question.text, word),
+            None => Self::ask_yes(&question.text),
+            Some(word) => Self::ask_word(&question.text, word),
         }
     }
 
@@ -126,7 +124,7 @@ impl Invocation {
                 format!("{} --confirm-context {name}", self.command_line),
             ));
         }
-        self.ask_word(&format!("Context {name} is protected"), &name)
+        Self::ask_word(&format!("Context {name} is protected"), &name)
     }
 
     fn refuse(&self, question: &Question<'_>, word: Option<&str>) -> Failure {
@@ -146,8 +144,8 @@ impl Invocation {
         .hint_command("consent", format!("{} --yes{extra}", self.command_line))
     }
 
-    fn ask_yes(&self, text: &str) -> Result<(), Failure> {
-        let answer = self.read_line(&format!("{text}? [y/N] "))?;
+    fn ask_yes(text: &str) -> Result<(), Failure> {
+        let answer = Self::read_line(&format!("{text}? [y/N] "))?;
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             Ok(())
         } else {
@@ -155,8 +153,8 @@ impl Invocation {
         }
     }
 
-    fn ask_word(&self, text: &str, word: &str) -> Result<(), Failure> {
-        let answer = self.read_line(&format!("{text}. Type `{word}` to go on: "))?;
+    fn ask_word(text: &str, word: &str) -> Result<(), Failure> {
+        let answer = Self::read_line(&format!("{text}. Type `{word}` to go on: "))?;
         if answer.trim() == word {
             Ok(())
         } else {
@@ -164,7 +162,7 @@ impl Invocation {
         }
     }
 
-    fn read_line(&self, prompt: &str) -> Result<String, Failure> {
+    fn read_line(prompt: &str) -> Result<String, Failure> {
         let prompt = crate::output::view::one_line(prompt);
         Input::<String>::new()
             .with_prompt(prompt.trim_end())
@@ -175,7 +173,7 @@ impl Invocation {
     }
 
     /// Asks for a secret without showing it; only where [`Invocation::may_prompt`].
-    pub fn ask_secret(&self, prompt: &str, repeat: bool) -> Result<Secret, Failure> {
+    pub fn ask_secret(prompt: &str, repeat: bool) -> Result<Secret, Failure> {
         let mut password = Password::new().with_prompt(prompt).report(false);
         if repeat {
             password = password.with_confirmation("Again", "They differ; once more");
@@ -188,14 +186,22 @@ impl Invocation {
 }
 
 fn declined() -> Failure {
-    Failure::new(Kind::Refused, "consent.declined", "declined; nothing was changed")
+    Failure::new(
+        Kind::Refused,
+        "consent.declined",
+        "declined; nothing was changed",
+    )
 }
 
 /// End of input and Ctrl-C are "no".
 fn ended(error: &dialoguer::Error) -> Failure {
     let dialoguer::Error::IO(error) = error;
     if error.kind() == std::io::ErrorKind::Interrupted {
-        Failure::new(Kind::Interrupted, "consent.interrupted", "interrupted; nothing was changed")
+        Failure::new(
+            Kind::Interrupted,
+            "consent.interrupted",
+            "interrupted; nothing was changed",
+        )
     } else {
         declined().cause(error)
     }

@@ -79,7 +79,10 @@ where
         if !planned.changed {
             return Ok(ChangeReport::new(asked.command, planned));
         }
-        let slug = planned.tenant.as_ref().map(|tenant| tenant.slug.to_string());
+        let slug = planned
+            .tenant
+            .as_ref()
+            .map(|tenant| tenant.slug.to_string());
         run.approve(
             asked.consent,
             &Question {
@@ -132,7 +135,9 @@ pub fn follow(run: &Invocation, id: &str) -> Result<OperationRecord, Failure> {
                     .steps
                     .iter()
                     .find(|step| !step.state.is_final())
-                    .map_or_else(String::new, |step| format!("{} {}", step.action, step.target));
+                    .map_or_else(String::new, |step| {
+                        format!("{} {}", step.action, step.target)
+                    });
                 let trouble = operation
                     .error
                     .as_ref()
@@ -175,12 +180,12 @@ pub fn follow(run: &Invocation, id: &str) -> Result<OperationRecord, Failure> {
 /// Says that the operation continues without us.
 fn goes_on(failure: Failure, id: &str) -> Failure {
     match failure.kind {
-        Kind::Deadline | Kind::Interrupted | Kind::Terminated | Kind::Unavailable => failure
-            .operation(id)
-            .hint_command(
+        Kind::Deadline | Kind::Interrupted | Kind::Terminated | Kind::Unavailable => {
+            failure.operation(id).hint_command(
                 "the operation goes on without this command; wait for it",
                 format!("lerianctl operation wait {id}"),
-            ),
+            )
+        }
         _ => failure,
     }
 }
@@ -249,7 +254,10 @@ impl Report for ChangeReport {
             super::tenant::show::view(tenant, out);
         }
         for warning in &change.plan.warnings {
-            out.paint(Tone::Warn, "warning:").plain(" ").plain(warning).line();
+            out.paint(Tone::Warn, "warning:")
+                .plain(" ")
+                .plain(warning)
+                .line();
         }
         if let Some(operation) = &change.operation {
             let (done, total) = counts(operation);
@@ -269,6 +277,11 @@ impl Report for ChangeReport {
             .tenant
             .as_ref()
             .map(|tenant| tenant.slug.to_string())
-            .or_else(|| change.operation.as_ref().map(|operation| operation.id.clone()))
+            .or_else(|| {
+                change
+                    .operation
+                    .as_ref()
+                    .map(|operation| operation.id.clone())
+            })
     }
 }

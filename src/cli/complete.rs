@@ -13,17 +13,20 @@ use super::invocation::Invocation;
 use crate::contract::catalogue::Catalogue;
 
 /// How long an answer, or a failure, is remembered.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_mins(1);
 /// How long the server may take.
 const DEADLINE: Duration = Duration::from_millis(400);
 
 /// Candidates for a context.
 pub fn contexts() -> Vec<CompletionCandidate> {
     let run = quiet_invocation();
-    run.config()
-        .map(|config| config.contexts())
-        .unwrap_or_default()
-        .into_iter()
+    let Ok(config) = run.config() else {
+        return Vec::new();
+    };
+    config
+        .file
+        .iter()
+        .flat_map(|file| file.contexts.keys())
         .map(CompletionCandidate::new)
         .collect()
 }
@@ -88,7 +91,9 @@ pub fn services() -> Vec<CompletionCandidate> {
 
 /// Candidates for an error code.
 pub fn error_codes() -> Vec<CompletionCandidate> {
-    super::explain::codes().map(CompletionCandidate::new).collect()
+    super::explain::codes()
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 fn quiet_invocation() -> Invocation {
@@ -122,8 +127,8 @@ fn remembered(
 
 /// One file per server, so that contexts do not mix; the name says nothing about the server.
 fn cache_file(run: &Invocation, what: &str) -> Option<PathBuf> {
-    let server = run.config().ok()?.server_url()?;
-    let name = crate::secret::sha256_hex(server.as_bytes());
+    let server = run.config().ok()?.server().ok()??;
+    let name = crate::secret::sha256_hex(server.value.as_str().as_bytes());
     Some(
         run.environment
             .cache_folder()?
@@ -135,7 +140,8 @@ fn fresh(file: &Path) -> Option<Vec<String>> {
     let age = SystemTime::now()
         .duration_since(std::fs::metadata(file).ok()?.modified().ok()?)
         .ok()?;
-    (age < FRESH).then(|| std::fs::read_to_string(file).ok())?
+    (age < FRESH)
+        .then(|| std::fs::read_to_string(file).ok())?
         .map(|text| text.lines().map(str::to_owned).collect())
 }
 
@@ -145,10 +151,7 @@ fn remember(file: &Path, lines: &[String]) {
         && let Ok(mut temporary) = tempfile::NamedTempFile::new_in(folder)
     {
         use std::io::Write as _;
-        let clean: Vec<String> = lines
-            .iter()
-            .map(|line| line.replace('\n', " "))
-            .collect();
+        let clean: Vec<String> = lines.iter().map(|line| line.replace('\n', " ")).collect();
         if temporary.write_all(clean.join("\n").as_bytes()).is_ok() {
             let _ = temporary.persist(file);
         }

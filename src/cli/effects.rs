@@ -74,7 +74,10 @@ mod tests {
     use super::*;
 
     fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        for sub in command
+            .get_subcommands()
+            .filter(|sub| sub.get_name() != "help")
+        {
             let path = format!("{path} {}", sub.get_name());
             if sub.has_subcommands() {
                 leaves(sub, &path, found);

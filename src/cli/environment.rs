@@ -59,7 +59,9 @@ impl Environment {
     pub fn text_variables(&self) -> BTreeMap<String, String> {
         self.variables
             .iter()
-            .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())))
+            .filter_map(|(name, value)| {
+                Some((name.to_str()?.to_owned(), value.to_str()?.to_owned()))
+            })
             .collect()
     }
 

@@ -105,6 +105,10 @@ impl Failure {
 
     /// Adds a cause.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass errors that they are done with"
+    )]
     pub fn cause(mut self, cause: impl ToString) -> Self {
         self.causes.push(cause.to_string());
         self

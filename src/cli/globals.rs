@@ -71,7 +71,13 @@ pub struct Globals {
     pub env_file: Vec<PathBuf>,
 
     /// How the result is printed [default: table] [variable: LERIANCTL_OUTPUT]
-    #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     pub output: Option<OutputFormat>,
 
     /// Columns of table and csv, in this order
@@ -95,7 +101,13 @@ pub struct Globals {
     pub verbose: u8,
 
     /// Form of log lines
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     pub log_format: LogFormat,
 
     /// Never prompt [variables: LERIANCTL_NO_INPUT, CI]

@@ -13,15 +13,21 @@ use super::environment::Environment;
 use super::failure::{Failure, Kind};
 use super::globals::{ColorChoice, Globals, OutputFormat};
 use crate::client::TenantManager;
-use crate::config::{self, ConfigInput, ConfigText, Key, Problem, Resolved};
+use crate::config::system::SystemSecrets;
+use crate::config::{
+    self, ConfigInput, Key, Problem, Resolved, SecretReference, SecretSource as _,
+};
 use crate::output::{Console, Format, Report};
 use crate::secret::Secret;
 
 /// Largest secret that is read from a file or from standard input.
 const SECRET_BYTES: u64 = 64 * 1024;
+/// Largest file of variables.
+const ENV_FILE_BYTES: u64 = 1024 * 1024;
+/// Longest time that a program may take to give a secret.
+const SECRET_PROGRAM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// One call of the command line.
-#[derive(Debug)]
 pub struct Invocation {
     /// Surroundings.
     pub environment: Environment,
@@ -35,10 +41,19 @@ pub struct Invocation {
     problem: Option<Failure>,
     begun: Instant,
     deadline: Option<Duration>,
-    resolved: OnceCell<Result<Resolved, Vec<Problem>>>,
+    resolved: OnceCell<Result<Resolved, Failure>>,
+    secrets: OnceCell<SystemSecrets>,
     manager: OnceCell<TenantManager>,
     runtime: OnceCell<tokio::runtime::Runtime>,
     stdin_taken: std::cell::Cell<bool>,
+}
+
+impl std::fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invocation")
+            .field("command_line", &self.command_line)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Invocation {
@@ -54,16 +69,15 @@ impl Invocation {
         let mut problem = None;
         let format = match (globals.output, environment.variable("LERIANCTL_OUTPUT")) {
             (Some(format), _) => format,
-            (None, Some(text)) => {
-                <OutputFormat as clap::ValueEnum>::from_str(text, false).unwrap_or_else(|_| {
+            (None, Some(text)) => <OutputFormat as clap::ValueEnum>::from_str(text, false)
+                .unwrap_or_else(|_| {
                     problem = Some(bad_variable(
                         "LERIANCTL_OUTPUT",
                         text,
                         "table, json, jsonl, yaml, csv or name",
                     ));
                     OutputFormat::Table
-                })
-            }
+                }),
             (None, None) => OutputFormat::Table,
         };
         let format = match format {
@@ -122,6 +136,7 @@ impl Invocation {
             begun: Instant::now(),
             deadline,
             resolved: OnceCell::new(),
+            secrets: OnceCell::new(),
             manager: OnceCell::new(),
             runtime: OnceCell::new(),
             stdin_taken: std::cell::Cell::new(false),
@@ -158,10 +173,10 @@ impl Invocation {
         self.resolved
             .get_or_init(|| self.resolve())
             .as_ref()
-            .map_err(|problems| problems_failure(problems))
+            .map_err(Clone::clone)
     }
 
-    fn resolve(&self) -> Result<Resolved, Vec<Problem>> {
+    fn resolve(&self) -> Result<Resolved, Failure> {
         let variables = self.environment.text_variables();
         let path = config::config_path(
             self.globals.config.clone(),
@@ -171,14 +186,23 @@ impl Invocation {
                 .unwrap_or_default()
                 .join("config.toml"),
         );
-        let explicit = path.origin != config::Origin::Default;
-        let config_file = config::store::read(&path.value, explicit).map_err(|it| vec![it])?;
+        let config_file = config::store::read(&path.value)?;
+        if config_file.is_none() && path.origin != config::Origin::Default {
+            return Err(Failure::new(
+                Kind::Usage,
+                "config.unreadable",
+                format!(
+                    "the config file `{}` ({}) does not exist",
+                    path.value.display(),
+                    path.origin
+                ),
+            )
+            .hint_command("make one", "lerianctl config init"));
+        }
         let mut env_files = Vec::new();
         for file in &self.globals.env_file {
-            match config::store::read_env_file(file) {
-                Ok(text) => env_files.push((file.clone(), text)),
-                Err(problem) => return Err(vec![problem]),
-            }
+            let bytes = self.read_input(file, ENV_FILE_BYTES, "the variables")?;
+            env_files.push((file.clone(), String::from_utf8_lossy(&bytes).into_owned()));
         }
         let resolved = Resolved::resolve(&ConfigInput {
             flags: self.flags(),
@@ -186,7 +210,8 @@ impl Invocation {
             env_files,
             config_file,
             home: directories::BaseDirs::new().map(|base| base.home_dir().to_owned()),
-        })?;
+        })
+        .map_err(|problems| problems_failure(&problems))?;
         if !self.console.quiet {
             for warning in resolved.warnings() {
                 self.console.warn(&warning.message);
@@ -216,12 +241,10 @@ impl Invocation {
     }
 
     /// Returns what turns secret references into secrets.
-    pub fn secrets(&self) -> config::system::System {
-        config::system::System::new(
-            self.environment.text_variables(),
-            directories::BaseDirs::new().map(|base| base.home_dir().to_owned()),
-            !self.completing,
-        )
+    pub fn secrets(&self) -> &SystemSecrets {
+        self.secrets.get_or_init(|| {
+            SystemSecrets::new(self.environment.text_variables(), SECRET_PROGRAM_DEADLINE)
+        })
     }
 
     /// Returns a Tenant Manager client for the resolved server.
@@ -254,10 +277,19 @@ impl Invocation {
             )
             .hint("give one with `--api-key-file FILE`, `LERIANCTL_API_KEY_FILE`, or `api-key` in the context"));
         };
-        if reference.value == config::SecretReference::Stdin {
-            self.take_stdin()?;
+        match &reference.value {
+            SecretReference::Stdin => self.take_stdin()?,
+            // Pressing TAB must not start programs.
+            SecretReference::Command { .. } if self.completing => {
+                return Err(Failure::new(
+                    Kind::Auth,
+                    "auth.no_key",
+                    "not while completing",
+                ));
+            }
+            _ => {}
         }
-        let api_key = config::SecretSource::reveal(&self.secrets(), &reference.value)?;
+        let api_key = self.secrets().reveal(&reference.value)?;
         let mut settings = crate::client::ClientSettings::new(server.value.clone(), api_key);
         settings.timeout = config.client_timeout()?.value;
         settings.deadline = self.remaining();
@@ -311,18 +343,17 @@ impl Invocation {
         F: Future<Output = Result<T, E>>,
         Failure: From<E>,
     {
-        let runtime = match self.runtime.get() {
-            Some(runtime) => runtime,
-            None => {
-                let built = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(|error| {
-                        Failure::new(Kind::Internal, "internal", "no runtime could be started")
-                            .cause(error)
-                    })?;
-                self.runtime.get_or_init(|| built)
-            }
+        let runtime = if let Some(runtime) = self.runtime.get() {
+            runtime
+        } else {
+            let built = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| {
+                    Failure::new(Kind::Internal, "internal", "no runtime could be started")
+                        .cause(error)
+                })?;
+            self.runtime.get_or_init(|| built)
         };
         let remaining = self.remaining();
         runtime.block_on(async {
@@ -422,9 +453,7 @@ impl Invocation {
             Ok(report) => match self.console.result(&report) {
                 Ok(()) if report.ok() => 0,
                 Ok(()) => 3,
-                Err(reason) => {
-                    self.fail(&Failure::new(Kind::Usage, "output.columns", reason))
-                }
+                Err(reason) => self.fail(&Failure::new(Kind::Usage, "output.columns", reason)),
             },
             Err(failure) => self.fail(&failure),
         }
@@ -501,7 +530,11 @@ impl From<Problem> for Failure {
 /// All problems in one answer: the first is the failure, the others follow it.
 fn problems_failure(problems: &[Problem]) -> Failure {
     let Some(first) = problems.first() else {
-        return Failure::new(Kind::Internal, "internal", "a problem without a description");
+        return Failure::new(
+            Kind::Internal,
+            "internal",
+            "a problem without a description",
+        );
     };
     let mut failure = Failure::new(Kind::Usage, first.code, &first.message);
     for problem in &problems[1..] {
@@ -569,7 +602,11 @@ pub fn command_line(args: &[OsString]) -> String {
 pub fn development_folder(run: &Invocation, given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     given
         .cloned()
-        .or_else(|| run.environment.data_folder().map(|folder| folder.join("dev")))
+        .or_else(|| {
+            run.environment
+                .data_folder()
+                .map(|folder| folder.join("dev"))
+        })
         .ok_or_else(|| {
             Failure::new(
                 Kind::Usage,

@@ -8,7 +8,10 @@ use super::invocation::Invocation;
 
 /// Starts the log when `-v` or `LERIANCTL_LOG` asks for it.
 pub fn start(run: &Invocation) -> Result<(), Failure> {
-    let filter = match (run.globals.verbose, run.environment.variable("LERIANCTL_LOG")) {
+    let filter = match (
+        run.globals.verbose,
+        run.environment.variable("LERIANCTL_LOG"),
+    ) {
         (0, None) => return Ok(()),
         (0, Some(text)) => text.to_owned(),
         (1, _) => "lerianctl=debug".to_owned(),

@@ -18,6 +18,7 @@ pub mod invocation;
 pub mod log;
 pub mod mapping;
 pub mod operation;
+pub mod server;
 pub mod service;
 pub mod tenant;
 pub mod topics;
@@ -68,6 +69,9 @@ enum Command {
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// The Tenant Manager
+    #[command(subcommand)]
+    Server(server::ServerCommand),
     /// Explain an error code
     Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
@@ -119,6 +123,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
         Command::Operation(command) => command.run(run),
+        Command::Server(command) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
         Command::Completion(args) => generate::completion::completion(run, args),
         Command::Man(args) => run.emit_or_done(generate::man::man(run, args)),
@@ -134,9 +139,9 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
     let wants = |format: &str| {
         args.windows(2)
             .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == format)
-            || args.iter().any(|arg| {
-                *arg == *format!("-o{format}") || *arg == *format!("--output={format}")
-            })
+            || args
+                .iter()
+                .any(|arg| *arg == *format!("-o{format}") || *arg == *format!("--output={format}"))
     };
     let mut globals = Globals::plain();
     if wants("json") || wants("jsonl") || wants("yaml") {

@@ -18,16 +18,66 @@ pub struct HelpArgs {
 pub const EXIT_STATUSES: &[(&str, &str, &str, &str)] = &[
     ("0", "ok", "done, or already so", "go on"),
     ("1", "internal", "bug or unclassified", "report it"),
-    ("2", "usage", "flags, arguments, config file, malformed input", "fix the call"),
-    ("3", "verdict", "ran fine, and the answer is no", "read the report"),
-    ("4", "auth", "no credentials, refused or expired", "check the API key"),
-    ("5", "not_found", "the named thing does not exist", "check the name"),
-    ("6", "conflict", "exists with another spec, foreign ownership, wrong state, plan changed", "decide"),
-    ("7", "unavailable", "network, 5xx, 429, breaker open; nothing was changed", "retry"),
-    ("8", "deadline", "`--timeout` passed; the operation goes on", "`operation wait ID`"),
-    ("9", "partial", "several targets, some failed; each is listed", "retry those"),
-    ("10", "refused", "confirmation needed but impossible, or declined", "add `--yes`"),
-    ("11", "unsupported", "this server lacks the extension", "upgrade it"),
+    (
+        "2",
+        "usage",
+        "flags, arguments, config file, malformed input",
+        "fix the call",
+    ),
+    (
+        "3",
+        "verdict",
+        "ran fine, and the answer is no",
+        "read the report",
+    ),
+    (
+        "4",
+        "auth",
+        "no credentials, refused or expired",
+        "check the API key",
+    ),
+    (
+        "5",
+        "not_found",
+        "the named thing does not exist",
+        "check the name",
+    ),
+    (
+        "6",
+        "conflict",
+        "exists with another spec, foreign ownership, wrong state, plan changed",
+        "decide",
+    ),
+    (
+        "7",
+        "unavailable",
+        "network, 5xx, 429, breaker open; nothing was changed",
+        "retry",
+    ),
+    (
+        "8",
+        "deadline",
+        "`--timeout` passed; the operation goes on",
+        "`operation wait ID`",
+    ),
+    (
+        "9",
+        "partial",
+        "several targets, some failed; each is listed",
+        "retry those",
+    ),
+    (
+        "10",
+        "refused",
+        "confirmation needed but impossible, or declined",
+        "add `--yes`",
+    ),
+    (
+        "11",
+        "unsupported",
+        "this server lacks the extension",
+        "upgrade it",
+    ),
     ("130", "interrupted", "Ctrl-C, prompts included", "resume"),
     ("143", "terminated", "TERM", "resume"),
 ];
@@ -66,9 +116,14 @@ fn environment() -> String {
     for variable in variables::VARIABLES {
         use std::fmt::Write as _;
         let default = variable
-            .default
+            .default()
             .map_or_else(String::new, |default| format!(" [default: {default}]"));
         let _ = writeln!(text, "  {}\n      {}{default}", variable.name, variable.doc);
+    }
+    text.push_str("\nVariables of `lerianctl server start`:\n\n");
+    for (name, doc) in super::server::VARIABLES {
+        use std::fmt::Write as _;
+        let _ = writeln!(text, "  {name}\n      {doc}");
     }
     text
 }
@@ -78,7 +133,11 @@ fn exit_status() -> String {
     EXIT_STATUSES
         .iter()
         .fold(String::new(), |mut text, (number, kind, when, then)| {
-            let _ = writeln!(text, "{number:>4}  {kind:<12} {when}\n      {:<12} → {then}", "");
+            let _ = writeln!(
+                text,
+                "{number:>4}  {kind:<12} {when}\n      {:<12} → {then}",
+                ""
+            );
             text
         })
 }

@@ -55,4 +55,3 @@ impl Report for VersionReport {
         Some(self.version.to_owned())
     }
 }
-

@@ -77,21 +77,22 @@ impl Console {
         }
         match self.format {
             Format::Table => match &rows {
-                Some(rows) if !self.columns.is_empty() || !self.headers => self.out(&table::render(
-                    rows,
-                    &self.columns,
-                    self.headers,
-                    self.width,
-                    self.color_out,
-                )),
+                Some(rows) if !self.columns.is_empty() || !self.headers => {
+                    self.out(&table::render(
+                        rows,
+                        &self.columns,
+                        self.headers,
+                        self.width,
+                        self.color_out,
+                    ));
+                }
                 _ => {
                     let mut view = View::new(self.width, self.color_out);
                     let _ = report.human(&mut view);
                     self.out(&view.into_text());
                 }
             },
-            Format::Json => self.document(&document::of(report)),
-            Format::Yaml => self.document(&document::of(report)),
+            Format::Json | Format::Yaml => self.document(&document::of(report)),
             Format::Jsonl => {
                 for line in document::lines(report, rows.as_ref()) {
                     self.out(&line);
@@ -99,7 +100,7 @@ impl Console {
                 }
             }
             Format::Csv => match &rows {
-                Some(rows) => self.out_bytes(&table::csv(rows, &self.columns, self.headers)),
+                Some(rows) => write_out(&table::csv(rows, &self.columns, self.headers)),
                 None => return Err("this command has no table, so it has no csv".into()),
             },
             Format::Name => self.names(report, rows.as_ref()),
@@ -135,13 +136,7 @@ impl Console {
 
     /// Writes text to standard output as it is.
     pub fn out(&self, text: &str) {
-        self.out_bytes(text.as_bytes());
-    }
-
-    fn out_bytes(&self, bytes: &[u8]) {
-        let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(bytes);
-        let _ = stdout.flush();
+        write_out(text.as_bytes());
     }
 
     /// Writes a line to standard error as it is.
@@ -150,13 +145,6 @@ impl Console {
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(line.as_bytes());
         let _ = stderr.write_all(b"\n");
-    }
-
-    /// Writes to standard error without a line feed, for a question.
-    pub fn ask(&self, text: &str) {
-        let mut stderr = std::io::stderr().lock();
-        let _ = stderr.write_all(text.as_bytes());
-        let _ = stderr.flush();
     }
 
     /// Says on standard error what goes on, unless told to be quiet.
@@ -171,6 +159,12 @@ impl Console {
         let word = Tone::Warn.paint("warning:", self.color_err);
         self.err(&format!("{word} {}", super::view::clean(text.as_ref())));
     }
+}
+
+fn write_out(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes);
+    let _ = stdout.flush();
 }
 
 /// Writes to standard error when nothing else works any more.

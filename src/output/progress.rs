@@ -94,8 +94,7 @@ impl<'a> Progress<'a> {
             && last.1.elapsed() >= SILENCE
         {
             let seconds = self.begun.elapsed().as_secs();
-            self.console
-                .status(format!("{} (for {seconds} s)", last.0));
+            self.console.status(format!("{} (for {seconds} s)", last.0));
             last.1 = Instant::now();
         }
     }

@@ -1,8 +1,8 @@
 //! Tables without borders, cut to the terminal's width, and CSV.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
-use super::view::{Tone, one_line};
+use super::view::one_line;
 use super::{Rows, console};
 
 /// Columns that are never cut: they are copied into other commands.
@@ -66,18 +66,24 @@ pub fn render(
     }
     let mut table = Table::new();
     table
-        .load_preset(comfy_table::presets::NOTHING)
+        .load_style(comfy_table::presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
+    if color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     if headers {
         table.set_header(picked.iter().enumerate().map(|(at, &i)| {
-            Cell::new(Tone::Dim.paint(&cut(&names[i].to_uppercase(), widths[at]), color))
+            Cell::new(cut(&names[i].to_uppercase(), widths[at])).add_attribute(Attribute::Dim)
         }));
     }
     for row in &cells {
-        table.add_row(row.iter().enumerate().map(|(at, text)| {
-            let text = cut(text, widths[at]);
-            Cell::new(toned(&text, color)).set_alignment(CellAlignment::Left)
-        }));
+        table.add_row(
+            row.iter()
+                .enumerate()
+                .map(|(at, text)| toned(&cut(text, widths[at]))),
+        );
     }
     let last = picked.len().saturating_sub(1);
     for at in 0..picked.len() {
@@ -94,14 +100,14 @@ pub fn render(
 }
 
 /// Colours the state words that operators scan for.
-fn toned(text: &str, color: bool) -> String {
-    let tone = match text {
-        "active" | "succeeded" | "yes" | "ok" | "running" | "holds" => Tone::Good,
-        "suspended" | "provisioning" | "pending" => Tone::Warn,
-        "purged" | "failed" | "no" | "refuted" => Tone::Bad,
-        _ => return text.to_owned(),
-    };
-    tone.paint(text, color)
+fn toned(text: &str) -> Cell {
+    let cell = Cell::new(text);
+    match text {
+        "active" | "succeeded" | "yes" | "ok" | "running" | "holds" => cell.fg(Color::Green),
+        "suspended" | "provisioning" | "pending" => cell.fg(Color::Yellow),
+        "purged" | "failed" | "no" | "refuted" => cell.fg(Color::Red),
+        _ => cell,
+    }
 }
 
 /// Takes width from the widest columns that may be cut until the row fits.
@@ -163,7 +169,10 @@ mod tests {
     #[test]
     fn long_cells_are_cut_to_the_terminal_and_names_are_not() {
         let text = render(&sample(), &[], true, Some(30), false);
-        assert!(text.lines().all(|line| console::width_of(line) <= 30), "{text}");
+        assert!(
+            text.lines().all(|line| console::width_of(line) <= 30),
+            "{text}"
+        );
         assert!(text.contains("aurora") && text.contains('…'));
         assert!(!text.contains('\x1b') && text.contains("line feed [31m"));
         let whole = render(&sample(), &[], true, None, false);

@@ -124,8 +124,8 @@ impl fmt::Write for View {
 pub fn clean(text: &str) -> String {
     text.chars()
         .filter(|c| {
-            !(c.is_control() && !matches!(c, '\n' | '\t'))
-                && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            matches!(c, '\n' | '\t') || !(c.is_control() || reorders)
         })
         .collect()
 }

@@ -58,7 +58,9 @@ impl Report for DatabaseListReport {
 
     fn rows(&self) -> Option<Rows> {
         Some(Rows {
-            columns: vec!["database", "schema", "tenant", "service", "module", "cluster"],
+            columns: vec![
+                "database", "schema", "tenant", "service", "module", "cluster",
+            ],
             wide: vec!["mode", "host", "port", "owner", "login"],
             cells: self
                 .items

@@ -18,7 +18,9 @@ use crate::contract::ids::TenantRef;
 /// Runs every step again that is not known to be done: after a failed operation, or after
 /// somebody changed roles or privileges by hand. Credentials that products hold stay valid.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl db provision acme --dry-run\n  lerianctl db provision acme --service ledger")]
+#[command(
+    after_help = "Examples:\n  lerianctl db provision acme --dry-run\n  lerianctl db provision acme --service ledger"
+)]
 pub struct ProvisionArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]

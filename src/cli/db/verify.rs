@@ -18,7 +18,9 @@ use crate::output::{Report, Rows, Tone, View};
 /// The server logs in as the tenant and tries: its own database or schema must open, another
 /// tenant's must not. Nothing is written. Status 3 when a claim does not hold.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl db verify acme\n  lerianctl db verify acme --service ledger -o json")]
+#[command(
+    after_help = "Examples:\n  lerianctl db verify acme\n  lerianctl db verify acme --service ledger -o json"
+)]
 pub struct VerifyArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]
@@ -63,8 +65,11 @@ impl Report for VerificationReport {
         }
         let failed = self.claims.iter().filter(|claim| !claim.holds).count();
         if self.claims.is_empty() {
-            out.paint(Tone::Bad, "nothing could be tried: the tenant has no database")
-                .line();
+            out.paint(
+                Tone::Bad,
+                "nothing could be tried: the tenant has no database",
+            )
+            .line();
         } else if failed == 0 {
             out.paint(Tone::Good, format!("all {} claims hold", self.claims.len()))
                 .line();

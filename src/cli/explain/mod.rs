@@ -13,7 +13,9 @@ mod pages;
 
 /// Explain an error code
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl explain tenant.conflict\n  lerianctl explain            lists the codes")]
+#[command(
+    after_help = "Examples:\n  lerianctl explain tenant.conflict\n  lerianctl explain            lists the codes"
+)]
 pub struct ExplainArgs {
     /// Code, as printed in `error[CODE]`; without it, the codes are listed
     #[arg(add = ArgValueCandidates::new(complete::error_codes))]

@@ -60,7 +60,9 @@ impl Shell {
 /// The script calls lerianctl for candidates, so tenants, services and operations are completed
 /// too.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  source <(lerianctl completion bash)\n  lerianctl completion zsh > ~/.zfunc/_lerianctl\n  lerianctl completion fish > ~/.config/fish/completions/lerianctl.fish")]
+#[command(
+    after_help = "Examples:\n  source <(lerianctl completion bash)\n  lerianctl completion zsh > ~/.zfunc/_lerianctl\n  lerianctl completion fish > ~/.config/fish/completions/lerianctl.fish"
+)]
 pub struct CompletionArgs {
     /// Shell
     shell: Shell,

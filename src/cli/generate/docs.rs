@@ -9,7 +9,9 @@ use crate::cli::invocation::Invocation;
 
 /// Print the command tree with the effect of every command
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl docs | jq -r '.. | objects | select(.effect == \"destructive\") | .path'")]
+#[command(
+    after_help = "Examples:\n  lerianctl docs | jq -r '.. | objects | select(.effect == \"destructive\") | .path'"
+)]
 pub struct DocsArgs {
     /// Form of the tree
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json"])]
@@ -36,7 +38,7 @@ pub fn tree() -> Value {
 fn node(command: &clap::Command, path: &str) -> Value {
     let arguments: Vec<Value> = command
         .get_arguments()
-        .filter(|arg| !arg.is_hide_set() && !(arg.is_global_set() && !path.is_empty()))
+        .filter(|arg| !arg.is_hide_set() && (path.is_empty() || !arg.is_global_set()))
         .map(|arg| {
             json!({
                 "name": arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}")),

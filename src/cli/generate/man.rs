@@ -12,7 +12,9 @@ use crate::cli::invocation::Invocation;
 ///
 /// Without `--dir`, the page of lerianctl itself goes to standard output.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl man | man -l -\n  lerianctl man --dir /usr/local/share/man/man1")]
+#[command(
+    after_help = "Examples:\n  lerianctl man | man -l -\n  lerianctl man --dir /usr/local/share/man/man1"
+)]
 pub struct ManArgs {
     /// Folder for one page per command
     #[arg(long, value_name = "DIR")]
@@ -54,7 +56,7 @@ pub fn pages() -> Vec<(String, String)> {
 }
 
 fn collect(command: &clap::Command, name: &str, pages: &mut Vec<(String, String)>) {
-    let page = Man::new(command.clone().name(name.to_owned()).display_name(name.to_owned()))
+    let page = Man::new(command.clone().display_name(name.to_owned()))
         .date("")
         .source(format!("lerianctl {}", env!("CARGO_PKG_VERSION")))
         .manual("lerianctl manual");

@@ -39,7 +39,10 @@ pub fn schema(run: &Invocation, args: &SchemaArgs) -> Result<(), Failure> {
             "schema.unknown",
             format!("there is no kind `{kind}`"),
         )
-        .hint_command(format!("did you mean `{near}`? list them"), "lerianctl schema"));
+        .hint_command(
+            format!("did you mean `{near}`? list them"),
+            "lerianctl schema",
+        ));
     };
     run.console.out(&format!(
         "{}\n",
@@ -57,17 +60,12 @@ fn envelope(kind: &'static str, body: Schema) -> Value {
     let mut value = body.to_value();
     if let Some(object) = value.as_object_mut() {
         object.insert("title".into(), kind.into());
-        object.insert(
-            "$id".into(),
-            format!("lerianctl/v1/{kind}").into(),
-        );
+        object.insert("$id".into(), format!("lerianctl/v1/{kind}").into());
         let head = json!({
             "apiVersion": { "const": API_VERSION },
             "kind": { "const": kind },
         });
-        let all_of = object
-            .entry("allOf")
-            .or_insert_with(|| json!([]));
+        let all_of = object.entry("allOf").or_insert_with(|| json!([]));
         if let Some(list) = all_of.as_array_mut() {
             list.push(json!({
                 "type": "object",

@@ -17,7 +17,9 @@ use crate::output::{Report, Rows, View};
 
 /// List operations, newest first
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl operation list --state running\n  lerianctl operation list --tenant acme --limit 5")]
+#[command(
+    after_help = "Examples:\n  lerianctl operation list --state running\n  lerianctl operation list --tenant acme --limit 5"
+)]
 pub struct ListArgs {
     /// Tenant slug or id
     #[arg(long, value_name = "TENANT", add = ArgValueCandidates::new(complete::tenants))]

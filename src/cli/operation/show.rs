@@ -14,7 +14,9 @@ use crate::output::{Report, Rows, Tone, View};
 
 /// Show one operation with its steps
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl operation show 019a1f7e-0000-7000-8000-000000000001")]
+#[command(
+    after_help = "Examples:\n  lerianctl operation show 019a1f7e-0000-7000-8000-000000000001"
+)]
 pub struct ShowArgs {
     /// Operation id
     #[arg(add = ArgValueCandidates::new(complete::operations))]
@@ -56,7 +58,10 @@ impl Report for OperationReport {
             ("changed", operation.updated_at.to_string()),
         ]);
         if let Some(error) = &operation.error {
-            out.paint(Tone::Bad, "error:").plain(" ").plain(error).line();
+            out.paint(Tone::Bad, "error:")
+                .plain(" ")
+                .plain(error)
+                .line();
         }
         if !operation.steps.is_empty() {
             out.line().table(&Rows {

@@ -13,7 +13,9 @@ use crate::cli::invocation::Invocation;
 ///
 /// Status 0 when it succeeded, 6 when it failed, 8 when `--timeout` passed first.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl operation wait 019a1f7e-0000-7000-8000-000000000001 --timeout 5m")]
+#[command(
+    after_help = "Examples:\n  lerianctl operation wait 019a1f7e-0000-7000-8000-000000000001 --timeout 5m"
+)]
 pub struct WaitArgs {
     /// Operation id
     #[arg(add = ArgValueCandidates::new(complete::operations))]

@@ -41,12 +41,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| {
-            Failure::new(
-                Kind::Internal,
-                "internal",
-                "no runtime could be started",
-            )
-            .cause(error)
+            Failure::new(Kind::Internal, "internal", "no runtime could be started").cause(error)
         })
 }
 
@@ -132,7 +127,14 @@ fn say_ready(run: &Invocation, address: SocketAddr, announce: &Announce) -> Resu
     }
     let ready = document::wrap("Ready", Value::Object(body));
     if let Some(path) = &announce.ready_file {
-        crate::config::store::write_private(path, &format!("{ready}\n"))?;
+        crate::config::store::write_private(path, &format!("{ready}\n")).map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                "output.unwritable",
+                format!("`{}` cannot be written", path.display()),
+            )
+            .cause(error)
+        })?;
     }
     if run.console.format == Format::Table {
         let mut view = crate::output::View::new(run.console.width, run.console.color_out);

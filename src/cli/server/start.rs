@@ -28,7 +28,9 @@ const CATALOGUE_BYTES: u64 = 1024 * 1024;
 /// operations under way are finished at the next start. Events are published on the event Redis
 /// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl server start --master-key-file master.key --service-key-file api.key --postgres-url-file postgres.url\n  LERIANCTL_SERVER_MASTER_KEY=… lerianctl server start --listen 127.0.0.1:0 --ready-file ready.json …")]
+#[command(
+    after_help = "Examples:\n  lerianctl server start --master-key-file master.key --service-key-file api.key --postgres-url-file postgres.url\n  LERIANCTL_SERVER_MASTER_KEY=… lerianctl server start --listen 127.0.0.1:0 --ready-file ready.json …"
+)]
 pub struct StartArgs {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4003")]
@@ -106,7 +108,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         event_redis: run
             .config()?
             .event_redis()?
-            .map(|redis| redis.endpoint(&run.secrets()))
+            .map(|redis| redis.endpoint(run.secrets()))
             .transpose()?,
         catalogue: catalogue(run, args)?,
         development_jwks: None,
@@ -142,7 +144,7 @@ fn registry(run: &Invocation, args: &StartArgs) -> Result<PathBuf, Failure> {
         )
         .hint("name a file with `--registry FILE`")
     })?;
-    crate::config::store::private_folder(&folder)?;
+    private_folder(&folder)?;
     Ok(folder.join("registry.db"))
 }
 
@@ -181,7 +183,10 @@ fn master_key(run: &Invocation, args: &StartArgs) -> Result<Secret, Failure> {
             "server.no_master_key",
             "there is no master key, so credentials could not be sealed in the registry",
         )
-        .hint_command("make one, keep it safe", "openssl rand -hex 32 > master.key")
+        .hint_command(
+            "make one, keep it safe",
+            "openssl rand -hex 32 > master.key",
+        )
         .hint(format!(
             "then give it with `--master-key-file FILE` or {MASTER_KEY_VARIABLE}"
         ))),
@@ -249,14 +254,13 @@ fn cluster(run: &Invocation, args: &StartArgs) -> Result<Cluster, Failure> {
         name: "main".into(),
         public_host,
         public_port,
-        public_sslmode: args
-            .postgres_public_sslmode
-            .clone()
-            .unwrap_or_else(|| match admin.sslmode.as_str() {
+        public_sslmode: args.postgres_public_sslmode.clone().unwrap_or_else(|| {
+            match admin.sslmode.as_str() {
                 // Products know no `prefer`.
                 "prefer" | "allow" => String::new(),
                 other => other.to_owned(),
-            }),
+            }
+        }),
         admin,
     })
 }
@@ -299,4 +303,21 @@ fn catalogue(run: &Invocation, args: &StartArgs) -> Result<Catalogue, Failure> {
         catalogue.extend(more);
     }
     Ok(catalogue)
+}
+
+/// Makes a folder that only its owner can enter.
+fn private_folder(folder: &std::path::Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                "output.unwritable",
+                format!("the folder `{}` cannot be made", folder.display()),
+            )
+            .cause(error)
+        })
 }

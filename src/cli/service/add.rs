@@ -16,7 +16,9 @@ use crate::contract::wire::IsolationMode;
 
 /// Associate a tenant with a service and provision its databases
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl service add tracer --tenant acme\n  lerianctl service add ledger --tenant acme --isolation database --max-open-conns 10")]
+#[command(
+    after_help = "Examples:\n  lerianctl service add tracer --tenant acme\n  lerianctl service add ledger --tenant acme --isolation database --max-open-conns 10"
+)]
 pub struct AddArgs {
     /// Service
     #[arg(add = ArgValueCandidates::new(complete::services))]

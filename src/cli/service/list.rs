@@ -14,7 +14,9 @@ use crate::output::{Report, Rows, View};
 
 /// List a tenant's services, or the services that exist
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl service list\n  lerianctl service list --tenant acme")]
+#[command(
+    after_help = "Examples:\n  lerianctl service list\n  lerianctl service list --tenant acme"
+)]
 pub struct ListArgs {
     /// Tenant slug or id; without it, the services that the server knows
     #[arg(long, value_name = "TENANT", add = ArgValueCandidates::new(complete::tenants))]

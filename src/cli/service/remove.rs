@@ -17,7 +17,9 @@ use crate::contract::ids::TenantRef;
 ///
 /// Without `--drop-data` only the logins are closed, and adding the service again finds the data.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl service remove tracer --tenant acme --dry-run\n  lerianctl service remove tracer --tenant acme --drop-data --yes --confirm acme")]
+#[command(
+    after_help = "Examples:\n  lerianctl service remove tracer --tenant acme --dry-run\n  lerianctl service remove tracer --tenant acme --drop-data --yes --confirm acme"
+)]
 pub struct RemoveArgs {
     /// Service
     #[arg(add = ArgValueCandidates::new(complete::services))]

@@ -22,7 +22,9 @@ const BCRYPT_BYTES: usize = 72;
 ///
 /// The same call again changes nothing; with another specification it is refused.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant create 'Banco Aurora' --service tracer --service ledger\n  lerianctl tenant create Sol --environment staging --service ledger --isolation schema --force\n  lerianctl tenant create Acme --owner-email owner@acme.example --owner-password-file - < password.txt")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant create 'Banco Aurora' --service tracer --service ledger\n  lerianctl tenant create Sol --environment staging --service ledger --isolation schema --force\n  lerianctl tenant create Acme --owner-email owner@acme.example --owner-password-file - < password.txt"
+)]
 pub struct CreateArgs {
     /// Display name, 1 to 256 characters
     name: String,
@@ -142,9 +144,11 @@ fn owner_password_hash(run: &Invocation, args: &CreateArgs) -> Result<String, Fa
                 "input.no_terminal",
                 "`--ask-owner-password` needs a terminal",
             )
-            .hint("give the password with `--owner-password-file FILE` or `--owner-password-file -`"));
+            .hint(
+                "give the password with `--owner-password-file FILE` or `--owner-password-file -`",
+            ));
         }
-        run.ask_secret("Password of the owner", true)?
+        Invocation::ask_secret("Password of the owner", true)?
     } else {
         return Ok(String::new());
     };
@@ -153,7 +157,9 @@ fn owner_password_hash(run: &Invocation, args: &CreateArgs) -> Result<String, Fa
         return Err(Failure::new(
             Kind::Usage,
             "input.password",
-            format!("the owner's password has {bytes} bytes; bcrypt takes 1 to {BCRYPT_BYTES}, without NUL"),
+            format!(
+                "the owner's password has {bytes} bytes; bcrypt takes 1 to {BCRYPT_BYTES}, without NUL"
+            ),
         ));
     }
     bcrypt::hash(password.expose(), bcrypt::DEFAULT_COST).map_err(|error| {

@@ -16,7 +16,9 @@ use crate::output::{Report, Rows, View};
 
 /// List or search tenants
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant list\n  lerianctl tenant list --search aurora --status active\n  lerianctl tenant list -o name | xargs -n 1 lerianctl db verify")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant list\n  lerianctl tenant list --search aurora --status active\n  lerianctl tenant list -o name | xargs -n 1 lerianctl db verify"
+)]
 pub struct ListArgs {
     /// Part of slug, name or id
     #[arg(long, value_name = "TEXT")]
@@ -62,14 +64,18 @@ pub fn list(run: &Invocation, args: &ListArgs) -> Result<TenantListReport, Failu
         let page = run.block_on(async move { manager.tenants(&ask).await })?;
         items.extend(page.items);
         query.cursor = page.next_cursor;
-        let full = args.limit.is_some_and(|limit| items.len() >= limit as usize);
+        let full = args
+            .limit
+            .is_some_and(|limit| items.len() >= limit as usize);
         if query.cursor.is_none() || full {
             break;
         }
     }
     if query.cursor.is_some() {
-        run.console
-            .warn(format!("only the first {} are shown; there are more", items.len()));
+        run.console.warn(format!(
+            "only the first {} are shown; there are more",
+            items.len()
+        ));
     }
     Ok(TenantListReport {
         items,

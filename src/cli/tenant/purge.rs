@@ -17,7 +17,9 @@ use crate::contract::ids::TenantRef;
 /// Cannot be undone. Products are refused and told first, then logins, data and roles are
 /// removed; only what carries this tenant's ownership mark is touched.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant purge acme --dry-run\n  lerianctl tenant purge acme --yes --confirm acme")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant purge acme --dry-run\n  lerianctl tenant purge acme --yes --confirm acme"
+)]
 pub struct PurgeArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]

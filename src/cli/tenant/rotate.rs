@@ -21,7 +21,9 @@ use crate::contract::ids::TenantRef;
 /// The idle login gets a new password and is tried; then it is handed out and the products are
 /// told; the old login stays valid for the grace period and is then retired by the server.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant rotate acme\n  lerianctl tenant rotate acme --service ledger --grace 10m --yes")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant rotate acme\n  lerianctl tenant rotate acme --service ledger --grace 10m --yes"
+)]
 pub struct RotateArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]
@@ -64,7 +66,11 @@ pub fn rotate(run: &Invocation, args: &RotateArgs) -> Result<ChangeReport, Failu
                 ..ChangeRequest::default()
             };
             let tenant = tenant.clone();
-            async move { manager.change(&tenant, TenantAction::Rotate, &request).await }
+            async move {
+                manager
+                    .change(&tenant, TenantAction::Rotate, &request)
+                    .await
+            }
         },
     )
 }

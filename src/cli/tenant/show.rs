@@ -14,7 +14,9 @@ use crate::output::{Report, Rows, View};
 
 /// Show one tenant with its services and databases
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant show acme\n  lerianctl tenant show acme -o json | jq '.services[].status'")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant show acme\n  lerianctl tenant show acme -o json | jq '.services[].status'"
+)]
 pub struct ShowArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]
@@ -68,7 +70,9 @@ pub fn view(tenant: &TenantRecord, out: &mut View) {
         ("created", tenant.created_at.to_string()),
     ]);
     let mut rows = Rows {
-        columns: vec!["service", "module", "mode", "status", "database", "schema", "login"],
+        columns: vec![
+            "service", "module", "mode", "status", "database", "schema", "login",
+        ],
         ..Rows::default()
     };
     for service in &tenant.services {

@@ -16,7 +16,9 @@ use crate::contract::ids::TenantRef;
 ///
 /// Products are answered 403 from then on, and are told by events to close their pools.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant suspend acme\n  lerianctl tenant suspend acme --reason 'unpaid since June' --yes")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant suspend acme\n  lerianctl tenant suspend acme --reason 'unpaid since June' --yes"
+)]
 pub struct SuspendArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]
@@ -51,7 +53,11 @@ pub fn suspend(run: &Invocation, args: &SuspendArgs) -> Result<ChangeReport, Fai
                 ..ChangeRequest::default()
             };
             let tenant = tenant.clone();
-            async move { manager.change(&tenant, TenantAction::Suspend, &request).await }
+            async move {
+                manager
+                    .change(&tenant, TenantAction::Suspend, &request)
+                    .await
+            }
         },
     )
 }

@@ -17,7 +17,9 @@ use crate::contract::wire::ConnectionSettings;
 ///
 /// What is not named stays. Slug and id never change.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl tenant update acme --name 'Acme Brasil'\n  lerianctl tenant update acme --metadata plan=gold --remove-metadata trial\n  lerianctl tenant update acme --max-open-conns 10")]
+#[command(
+    after_help = "Examples:\n  lerianctl tenant update acme --name 'Acme Brasil'\n  lerianctl tenant update acme --metadata plan=gold --remove-metadata trial\n  lerianctl tenant update acme --max-open-conns 10"
+)]
 pub struct UpdateArgs {
     /// Tenant slug or id
     #[arg(add = ArgValueCandidates::new(complete::tenants))]
@@ -61,12 +63,10 @@ pub fn update(run: &Invocation, args: &UpdateArgs) -> Result<ChangeReport, Failu
         request.metadata.insert(key.clone(), String::new());
     }
     if request == UpdateTenantRequest::default() {
-        return Err(Failure::new(
-            Kind::Usage,
-            "input.nothing",
-            "nothing to change was named",
-        )
-        .hint_command("see what can be changed", "lerianctl tenant update --help"));
+        return Err(
+            Failure::new(Kind::Usage, "input.nothing", "nothing to change was named")
+                .hint_command("see what can be changed", "lerianctl tenant update --help"),
+        );
     }
     let tenant = args.tenant.to_string();
     execute(
