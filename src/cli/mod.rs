@@ -89,8 +89,29 @@ enum Command {
 }
 
 /// Returns the whole command tree.
+///
+/// Examples are written once, as `after_help`; the long help starts with them.
 pub fn command() -> clap::Command {
-    Cli::command()
+    examples_first(Cli::command())
+}
+
+fn examples_first(mut command: clap::Command) -> clap::Command {
+    if let Some(examples) = command.get_after_help().map(ToString::to_string) {
+        let about = command.get_long_about().or(command.get_about());
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        command = command
+            .long_about(format!("{about}\n\n{examples}"))
+            .after_help("")
+            .after_long_help("");
+    }
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, examples_first);
+    }
+    command
 }
 
 /// Runs the command line and returns the exit status.
@@ -149,20 +170,13 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
     }
     let run = Invocation::new(environment, globals, String::new(), true);
     match error.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let styled = error.render();
-            let text = if run.console.color_out {
+            run.console.out(&if run.console.color_out {
                 styled.ansi().to_string()
             } else {
                 styled.to_string()
-            };
-            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                run.console.err(text.trim_end());
-                return 2;
-            }
-            run.console.out(&text);
+            });
             0
         }
         _ => {
