@@ -3,7 +3,9 @@
 
 mod support;
 
-mod cache_servers;
+mod cache_flush;
+mod cache_keyspace;
+mod cache_topology;
 mod devstack_servers;
 mod event_publish;
 mod tidy;

@@ -187,10 +187,8 @@ mod tests {
     /// Redis's own comparison (`stringmatchlen`), for the forms that are written here.
     fn redis_matches(glob: &[u8], text: &[u8]) -> bool {
         match (glob, text) {
-            ([], []) => true,
-            ([b'*'], _) => true,
+            ([], []) | ([b'*'], _) => true,
             ([b'?', glob @ ..], [_, text @ ..]) => redis_matches(glob, text),
-            ([b'\\', a, glob @ ..], [b, text @ ..]) => a == b && redis_matches(glob, text),
             ([b'[', rest @ ..], [byte, text @ ..]) => {
                 let mut at = 0;
                 let mut hit = false;
@@ -205,7 +203,9 @@ mod tests {
                 }
                 hit && redis_matches(&rest[at + 1..], text)
             }
-            ([a, glob @ ..], [b, text @ ..]) => a == b && redis_matches(glob, text),
+            ([b'\\', a, glob @ ..] | [a, glob @ ..], [b, text @ ..]) => {
+                a == b && redis_matches(glob, text)
+            }
             _ => false,
         }
     }
