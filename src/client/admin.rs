@@ -1,5 +1,7 @@
 //! Our extensions under `/v1/admin`.
 
+use std::collections::BTreeMap;
+
 use futures_util::stream::{self, Stream};
 use reqwest::Method;
 use serde::Serialize;
@@ -9,18 +11,18 @@ use url::Url;
 use super::TenantManager;
 use super::call::{Call, Surface};
 use super::error::{ClientError, ErrorKind};
+use crate::contract::ServiceName;
 use crate::contract::admin::{
     AddServiceRequest, Change, ChangeRequest, CreateTenantRequest, DatabaseList, OperationPage,
-    OperationRecord, OperationState, ServerInfo, TenantPage, TenantRecord, TenantStatus,
-    UpdateTenantRequest, Verification,
+    OperationRecord, ServerInfo, TenantPage, TenantRecord, UpdateTenantRequest, Verification,
 };
+use crate::contract::catalogue::Service;
 use crate::contract::ids::TenantRef;
-use crate::contract::{Environment, ServiceName};
 
 /// A change of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the route says it")]
-pub enum Action {
+pub enum TenantAction {
     Suspend,
     Reactivate,
     Rotate,
@@ -29,7 +31,7 @@ pub enum Action {
     Invalidate,
 }
 
-impl Action {
+impl TenantAction {
     /// Returns the last segment of the route.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,11 +71,11 @@ pub struct TenantQuery {
     /// Part of the slug or the name.
     pub search: Option<String>,
     /// State.
-    pub status: Option<TenantStatus>,
+    pub status: Option<String>,
     /// Environment.
-    pub environment: Option<Environment>,
+    pub environment: Option<String>,
     /// Associated with this service.
-    pub service: Option<ServiceName>,
+    pub service: Option<String>,
     /// Page size, 1 to 1000.
     pub limit: Option<u32>,
     /// Where the page begins: `next_cursor` of the page before.
@@ -84,9 +86,9 @@ pub struct TenantQuery {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OperationQuery {
     /// Of this tenant.
-    pub tenant: Option<TenantRef>,
+    pub tenant: Option<String>,
     /// In this state.
-    pub state: Option<OperationState>,
+    pub state: Option<String>,
     /// Page size, 1 to 1000.
     pub limit: Option<u32>,
     /// Where the page begins: `next_cursor` of the page before.
@@ -100,7 +102,7 @@ impl TenantManager {
     }
 
     /// Returns the service catalogue as the server has it.
-    pub async fn catalogue(&self) -> Result<serde_json::Value, ClientError> {
+    pub async fn catalogue(&self) -> Result<BTreeMap<String, Service>, ClientError> {
         self.ask(&["services"]).await
     }
 
@@ -108,7 +110,7 @@ impl TenantManager {
     pub async fn tenants(&self, query: &TenantQuery) -> Result<TenantPage, ClientError> {
         let call = Call::get(Surface::Extension, &["v1", "admin", "tenants"])?
             .query("search", query.search.as_ref())
-            .query("status", query.status.map(TenantStatus::as_str))
+            .query("status", query.status.as_ref())
             .query("environment", query.environment.as_ref())
             .query("service", query.service.as_ref())
             .query("limit", query.limit)
@@ -154,8 +156,8 @@ impl TenantManager {
     }
 
     /// Returns one tenant.
-    pub async fn tenant(&self, tenant: &TenantRef) -> Result<TenantRecord, ClientError> {
-        self.ask(&["tenants", &tenant.to_string()]).await
+    pub async fn tenant(&self, tenant: &str) -> Result<TenantRecord, ClientError> {
+        self.ask(&["tenants", &named(tenant)?]).await
     }
 
     /// Creates a tenant, associates it and provisions it in one go.
@@ -169,33 +171,33 @@ impl TenantManager {
     /// Changes a tenant's description.
     pub async fn update_tenant(
         &self,
-        tenant: &TenantRef,
+        tenant: &str,
         request: &UpdateTenantRequest,
     ) -> Result<Change, ClientError> {
-        let path = ["tenants", &tenant.to_string()];
+        let path = ["tenants", &named(tenant)?];
         self.tell(Method::PATCH, &path, request).await
     }
 
     /// Changes a tenant.
     pub async fn change(
         &self,
-        tenant: &TenantRef,
-        action: Action,
+        tenant: &str,
+        action: TenantAction,
         request: &ChangeRequest,
     ) -> Result<Change, ClientError> {
-        let path = ["tenants", &tenant.to_string(), action.as_str()];
+        let path = ["tenants", &named(tenant)?, action.as_str()];
         self.tell(Method::POST, &path, request).await
     }
 
     /// Changes an association.
     pub async fn service_change(
         &self,
-        tenant: &TenantRef,
+        tenant: &str,
         service: &ServiceName,
         action: ServiceAction,
         request: &ChangeRequest,
     ) -> Result<Change, ClientError> {
-        let tenant = tenant.to_string();
+        let tenant = named(tenant)?;
         let path = [
             "tenants",
             &tenant,
@@ -209,29 +211,29 @@ impl TenantManager {
     /// Associates a tenant with a service and provisions it.
     pub async fn add_service(
         &self,
-        tenant: &TenantRef,
+        tenant: &str,
         service: &ServiceName,
         request: &AddServiceRequest,
     ) -> Result<Change, ClientError> {
-        let path = ["tenants", &tenant.to_string(), "services", service.as_str()];
+        let path = ["tenants", &named(tenant)?, "services", service.as_str()];
         self.tell(Method::POST, &path, request).await
     }
 
     /// Has the isolation of a tenant tried with its own logins.
     pub async fn verify(
         &self,
-        tenant: &TenantRef,
+        tenant: &str,
         request: &ChangeRequest,
     ) -> Result<Verification, ClientError> {
-        let path = ["tenants", &tenant.to_string(), "verify"];
+        let path = ["tenants", &named(tenant)?, "verify"];
         self.tell(Method::POST, &path, request).await
     }
 
     /// Returns databases, of everyone or of one tenant or service.
     pub async fn databases(
         &self,
-        tenant: Option<&TenantRef>,
-        service: Option<&ServiceName>,
+        tenant: Option<&str>,
+        service: Option<&str>,
     ) -> Result<DatabaseList, ClientError> {
         let call = Call::get(Surface::Extension, &["v1", "admin", "databases"])?
             .query("tenant", tenant)
@@ -243,7 +245,7 @@ impl TenantManager {
     pub async fn operations(&self, query: &OperationQuery) -> Result<OperationPage, ClientError> {
         let call = Call::get(Surface::Extension, &["v1", "admin", "operations"])?
             .query("tenant", query.tenant.as_ref())
-            .query("state", query.state.map(OperationState::as_str))
+            .query("state", query.state.as_ref())
             .query("limit", query.limit)
             .query("cursor", query.cursor.as_ref());
         self.inner.json(&call).await
@@ -274,4 +276,12 @@ impl TenantManager {
         let call = Call::new(method, Surface::Extension, &path)?.json(body)?;
         self.inner.json(&call).await
     }
+}
+
+/// Returns a tenant as an operator named it, when that can be one.
+fn named(tenant: &str) -> Result<String, ClientError> {
+    tenant
+        .parse::<TenantRef>()
+        .map(|tenant| tenant.to_string())
+        .map_err(|error| ClientError::new(ErrorKind::Usage, "client", error.to_string()))
 }

@@ -14,7 +14,7 @@ mod retry;
 mod transport;
 mod watch;
 
-pub use admin::{Action, OperationQuery, ServiceAction, TenantQuery};
+pub use admin::{OperationQuery, ServiceAction, TenantAction, TenantQuery};
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejected};
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};
@@ -23,7 +23,6 @@ pub use retry::RetryPolicy;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use url::Url;
 
 use crate::secret::Secret;
@@ -39,8 +38,8 @@ pub struct ClientSettings {
     pub timeout: Duration,
     /// Longest time to open a connection.
     pub connect_timeout: Duration,
-    /// Instant by which everything must be done; none when absent.
-    pub deadline: Option<Instant>,
+    /// Time for everything, counted from [`TenantManager::new`]; unlimited when absent.
+    pub deadline: Option<Duration>,
     /// Circuit breaker.
     pub breaker: BreakerSettings,
     /// Retries.

@@ -29,6 +29,7 @@ const ERROR_TEXT: usize = 512;
 pub(super) struct Transport {
     pub(super) settings: ClientSettings,
     pub(super) breaker: Breaker,
+    pub(super) deadline: Option<Instant>,
     http: Client,
     key: HeaderValue,
     budget: Budget,
@@ -93,6 +94,7 @@ impl Transport {
         Ok(Self {
             breaker: Breaker::new(settings.breaker),
             budget: Budget::new(settings.retry.budget),
+            deadline: settings.deadline.map(|left| Instant::now() + left),
             settings,
             http,
             key,
@@ -140,7 +142,6 @@ impl Transport {
     fn wait(&self, error: &ClientError, backoff: Option<Duration>) -> Option<Duration> {
         let wait = backoff?.max(error.retry_after.unwrap_or_default());
         let in_time = self
-            .settings
             .deadline
             .is_none_or(|deadline| Instant::now() + wait < deadline);
         (wait <= self.settings.retry.longest_wait && in_time && self.budget.take()).then_some(wait)
@@ -183,7 +184,7 @@ impl Transport {
 
     /// Returns how long an attempt may take, and whether the deadline of the command limits it.
     fn limit(&self, line: &str) -> Result<(Duration, bool), ClientError> {
-        let Some(deadline) = self.settings.deadline else {
+        let Some(deadline) = self.deadline else {
             return Ok((self.settings.timeout, false));
         };
         let left = deadline.saturating_duration_since(Instant::now());

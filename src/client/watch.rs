@@ -36,7 +36,7 @@ impl TenantManager {
     pub async fn watch(
         &self,
         id: &str,
-        mut on_change: impl FnMut(&OperationRecord) + Send,
+        mut on_change: impl FnMut(&OperationRecord),
     ) -> Result<OperationRecord, ClientError> {
         let retry = self.inner.settings.retry;
         let mut last: Option<OperationRecord> = None;
@@ -132,7 +132,7 @@ impl TenantManager {
         line: &str,
     ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, Ended> {
         let silent = Instant::now() + SILENCE;
-        let deadline = self.inner.settings.deadline;
+        let deadline = self.inner.deadline;
         let until = deadline.map_or(silent, |deadline| deadline.min(silent));
         match tokio::time::timeout_at(until, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
@@ -152,7 +152,7 @@ impl TenantManager {
 
     async fn pause(&self, wait: Duration, id: &str) -> Result<(), ClientError> {
         let until = Instant::now() + wait;
-        match self.inner.settings.deadline {
+        match self.inner.deadline {
             Some(deadline) if deadline <= until => {
                 tokio::time::sleep_until(deadline).await;
                 Err(self.too_late(&format!("GET /v1/admin/operations/{id}")))
