@@ -7,5 +7,6 @@ mod cache_flush;
 mod cache_keyspace;
 mod cache_topology;
 mod devstack_servers;
+mod event_listen;
 mod event_publish;
 mod tidy;
