@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Names under which a Redis server is installed; Valkey speaks the same protocol.
-const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+pub(crate) const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// Folders that hold programs and may be missing from PATH.
 const USUAL_FOLDERS: [&str; 8] = [

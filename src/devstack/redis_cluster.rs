@@ -29,10 +29,7 @@ impl RedisCluster {
         let mut nodes = Vec::with_capacity(primaries);
         for number in 0..primaries {
             let folder = settings.folder.join(format!("node-{number}"));
-            folder::ensure(&folder, 0o700, settings.account.as_ref())?;
-            if let Some(account) = &settings.account {
-                account.own(&folder)?;
-            }
+            folder::ensure(&folder, folder::mode_for(settings.account.as_ref()), None)?;
             let node = Redis::start(RedisSettings {
                 folder,
                 port: None,
