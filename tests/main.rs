@@ -5,5 +5,6 @@ mod support;
 
 mod cache_servers;
 mod devstack_servers;
+mod devstack_stack;
 mod event_publish;
 mod tidy;

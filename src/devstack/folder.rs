@@ -9,6 +9,9 @@ use super::DevstackError;
 use super::account::Account;
 use crate::secret::Secret;
 
+/// How names of files begin that were not finished when their writer was killed.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
 /// Makes the folder `path` with `mode`, or checks that the existing one is ours alone.
 ///
 /// It belongs to `account` then, or to us. An existing folder must be a real one, not a link, and
@@ -71,7 +74,10 @@ pub fn write_private(
     let failed = || DevstackError::io("cannot write", path);
     let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file is made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed())?;
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder)
+        .map_err(failed())?;
     file.write_all(text).map_err(failed())?;
     if let Some(account) = account {
         account.own_file(file.as_file()).map_err(failed())?;

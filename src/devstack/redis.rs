@@ -1,5 +1,6 @@
 //! A private Redis, or Valkey.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -114,15 +115,7 @@ impl Redis {
 
     /// Returns how the server is reached.
     pub fn endpoint(&self) -> RedisEndpoint {
-        RedisEndpoint {
-            host: "127.0.0.1".into(),
-            port: self.port,
-            username: None,
-            password: Some(self.settings.password.clone()),
-            tls: false,
-            ca_pem: None,
-            database: 0,
-        }
+        endpoint(self.port, &self.settings.password)
     }
 
     /// Returns the port on loopback.
@@ -167,18 +160,16 @@ fn failed(reason: impl Into<String>) -> DevstackError {
     }
 }
 
-/// Connects to the server on loopback as the default user.
-pub(super) async fn connect(
-    port: u16,
-    password: &Secret,
-) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    let settings = redis::RedisConnectionInfo::default().set_password(password.expose());
-    let address = redis::ConnectionAddr::Tcp("127.0.0.1".into(), port);
-    let info =
-        redis::IntoConnectionInfo::into_connection_info(address)?.set_redis_settings(settings);
-    redis::Client::open(info)?
-        .get_multiplexed_async_connection()
-        .await
+pub(super) fn endpoint(port: u16, password: &Secret) -> RedisEndpoint {
+    RedisEndpoint {
+        host: "127.0.0.1".into(),
+        port,
+        username: None,
+        password: Some(password.clone()),
+        tls: false,
+        ca_pem: None,
+        database: 0,
+    }
 }
 
 /// The server's settings file; a value is quoted at this one place.
@@ -210,7 +201,7 @@ fn configuration(settings: &RedisSettings, port: u16) -> String {
     for (name, value) in values {
         let value = value.replace('\\', "\\\\").replace('"', "\\\"");
         let value = value.replace('\n', "\\n");
-        text += &format!("{name} \"{value}\"\n");
+        let _ = writeln!(text, "{name} \"{value}\"");
     }
     for directive in &settings.directives {
         text += directive;
@@ -267,17 +258,12 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
 /// Returns true when the server on `port` lets us in, is process `pid` and has loaded its data.
 async fn answers(port: u16, password: &Secret, pid: u32) -> bool {
     let query = async {
-        let mut connection = connect(port, password).await.ok()?;
-        redis::cmd("INFO")
-            .arg("server")
-            .query_async::<String>(&mut connection)
-            .await
-            .ok()
-            .filter(|info| info_value(info, "process_id") == Some(pid.to_string().as_str()))?;
-        redis::cmd("PING")
-            .query_async::<String>(&mut connection)
-            .await
-            .ok()
+        let mut session = endpoint(port, password).connect().await.ok()?;
+        let info: String = session.query(redis::cmd("INFO").arg("server")).await.ok()?;
+        if info_value(&info, "process_id")?.parse() != Ok(pid) {
+            return None;
+        }
+        session.query::<String>(&redis::cmd("PING")).await.ok()
     };
     let answer = tokio::time::timeout(Duration::from_secs(10), query).await;
     matches!(answer, Ok(Some(_)))

@@ -1,6 +1,8 @@
 //! Servers for tests and benches: fast, without durability, and gone with their process.
 
+use std::fs::Permissions;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,8 +36,10 @@ impl TemporaryFolder {
         let failed = || DevstackError::io("cannot make a folder in", parent);
         let folder = tempfile::Builder::new()
             .prefix("lerianctl-")
+            .permissions(Permissions::from_mode(folder::mode_for(account)))
             .tempdir_in(parent)
             .map_err(failed())?;
+        // The umask may have taken bits that were asked for.
         folder::set_mode(folder.path(), folder::mode_for(account))?;
         let remover = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "lerianctl-remover"])
