@@ -4,6 +4,8 @@
 mod support;
 
 mod cache_servers;
+mod cli_conventions;
 mod devstack_servers;
 mod event_publish;
+mod generated;
 mod tidy;
