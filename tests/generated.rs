@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lerianctl::cli::generate::{completion::Shell, man, schema};
+use lerianctl::cli::generate::{completion::Shell, docs, man, schema};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,6 +26,13 @@ fn fresh() -> BTreeMap<PathBuf, String> {
             format!("{text}\n"),
         );
     }
+    let openapi = serde_json::to_string_pretty(&lerianctl::contract::openapi::document());
+    files.insert(
+        PathBuf::from("openapi/tenant-manager.json"),
+        format!("{}\n", openapi.expect("a document serialises")),
+    );
+    let tree = serde_json::to_string_pretty(&docs::tree()).expect("a tree serialises");
+    files.insert(PathBuf::from("schema/commands.json"), format!("{tree}\n"));
     files
 }
 
@@ -40,7 +47,7 @@ fn generated_files_are_fresh() {
             Err(error) => stale.push(format!("{}: {error}", path.display())),
         }
     }
-    for folder in ["completions", "man", "schema"] {
+    for folder in ["completions", "man", "openapi", "schema"] {
         for entry in std::fs::read_dir(repository().join(folder))
             .into_iter()
             .flatten()

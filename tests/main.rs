@@ -8,4 +8,6 @@ mod cli_conventions;
 mod devstack_servers;
 mod event_publish;
 mod generated;
+mod server_crash;
+mod server_openapi;
 mod tidy;

@@ -80,7 +80,7 @@ enum Command {
     Man(generate::man::ManArgs),
     /// Print the JSON Schema of a kind of document
     Schema(generate::schema::SchemaArgs),
-    /// Print the command tree with the effect of every command
+    /// Print the command tree with the effect of every command, or the OpenAPI document
     Docs(generate::docs::DocsArgs),
     /// Print the versions of command line, contract and schemas
     Version(version::VersionArgs),
