@@ -10,4 +10,5 @@ mod event_publish;
 mod generated;
 mod server_crash;
 mod server_openapi;
+mod tenant_lifecycle;
 mod tidy;
