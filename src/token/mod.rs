@@ -1,5 +1,13 @@
 //! Tokens: inspect, verify, mint.
 
+pub mod inspect;
 pub mod mint;
+pub mod parse;
+pub mod validity;
+pub mod warning;
 
+pub use inspect::{Bearer, Inspection, TenantClaim, TenantState, inspect};
 pub use mint::{Claims, MintError, SigningKey, SigningKeyError, TokenType, mint};
+pub use parse::{LARGEST_TOKEN, Members, Part, TokenError};
+pub use validity::{Validity, ValidityState};
+pub use warning::{Severity, Warning};
