@@ -6,4 +6,5 @@ mod support;
 mod cache_servers;
 mod devstack_servers;
 mod event_publish;
+mod readme;
 mod tidy;
