@@ -6,6 +6,7 @@ mod support;
 mod cache_servers;
 mod cli_conventions;
 mod devstack_servers;
+mod devstack_stack;
 mod event_publish;
 mod generated;
 mod server_crash;
