@@ -113,7 +113,9 @@ impl From<DevstackError> for Failure {
                 let failure = Self::new(Kind::Usage, "dev.missing_program", text);
                 match missing.install_command() {
                     Some(command) => failure.hint_command("install it", command),
-                    None => failure.hint("install it, or name its folder with `--postgres-bin DIR`"),
+                    None => {
+                        failure.hint("install it, or name its folder with `--postgres-bin DIR`")
+                    }
                 }
             }
             DevstackError::Folder { .. } => Self::new(Kind::Conflict, "dev.folder", text),

@@ -16,7 +16,7 @@ pub const ENVIRONMENT: &str = "staging";
 
 /// How variables are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Shell {
+enum Form {
     /// `export NAME=value`, for sh, bash and zsh
     Sh,
     /// `set -gx NAME value`
@@ -32,11 +32,13 @@ enum Shell {
 ///
 /// They hold the stack's passwords, for this machine only.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  eval \"$(lerianctl dev env)\"\n  lerianctl dev env --shell fish | source\n  lerianctl dev env --shell dotenv > dev.env")]
+#[command(
+    after_help = "Examples:\n  eval \"$(lerianctl dev env)\"\n  lerianctl dev env --shell fish | source\n  lerianctl dev env --shell dotenv > dev.env"
+)]
 pub struct EnvArgs {
     /// How they are written
     #[arg(long, value_name = "SHELL", default_value = "sh")]
-    shell: Shell,
+    shell: Form,
 
     #[command(flatten)]
     data: DataArgs,
@@ -67,21 +69,21 @@ pub fn env(run: &Invocation, args: &EnvArgs) -> u8 {
 }
 
 /// The one place where a value becomes shell text.
-fn assignment(shell: Shell, name: &str, value: &str) -> Result<String, Failure> {
+fn assignment(shell: Form, name: &str, value: &str) -> Result<String, Failure> {
     let quoted: Cow<'_, str> = match shell {
-        Shell::Sh => shlex::try_quote(value).map_err(|error| unquotable(name, &error))?,
-        Shell::Fish => format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")).into(),
-        Shell::PowerShell => format!("'{}'", value.replace('\'', "''")).into(),
-        Shell::Dotenv if value.contains(['\'', '\n', '\r']) => {
+        Form::Sh => shlex::try_quote(value).map_err(|error| unquotable(name, &error))?,
+        Form::Fish => format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")).into(),
+        Form::PowerShell => format!("'{}'", value.replace('\'', "''")).into(),
+        Form::Dotenv if value.contains(['\'', '\n', '\r']) => {
             return Err(unquotable(name, &"a quote or a line feed"));
         }
-        Shell::Dotenv => format!("'{value}'").into(),
+        Form::Dotenv => format!("'{value}'").into(),
     };
     Ok(match shell {
-        Shell::Sh => format!("export {name}={quoted}\n"),
-        Shell::Fish => format!("set -gx {name} {quoted}\n"),
-        Shell::PowerShell => format!("$env:{name} = {quoted}\n"),
-        Shell::Dotenv => format!("{name}={quoted}\n"),
+        Form::Sh => format!("export {name}={quoted}\n"),
+        Form::Fish => format!("set -gx {name} {quoted}\n"),
+        Form::PowerShell => format!("$env:{name} = {quoted}\n"),
+        Form::Dotenv => format!("{name}={quoted}\n"),
     })
 }
 
@@ -105,7 +107,10 @@ fn variables(run: &Invocation, args: &EnvArgs) -> Result<Vec<(&'static str, Stri
             Some(_) => Failure::new(
                 Kind::Conflict,
                 "dev.stopped",
-                format!("the development stack in `{}` does not run", folder.display()),
+                format!(
+                    "the development stack in `{}` does not run",
+                    folder.display()
+                ),
             )
             .hint_command("start it", "lerianctl dev up --detach"),
         });
@@ -141,8 +146,17 @@ mod tests {
 
     #[test]
     fn values_come_back_from_the_shell_as_they_were() {
-        for value in ["plain", "it's", "$(touch x)", "a b\"c\\d", "`id`", "ü€😀", "-n", ""] {
-            let line = assignment(Shell::Sh, "X", value).unwrap();
+        for value in [
+            "plain",
+            "it's",
+            "$(touch x)",
+            "a b\"c\\d",
+            "`id`",
+            "ü€😀",
+            "-n",
+            "",
+        ] {
+            let line = assignment(Form::Sh, "X", value).unwrap();
             let script = format!("{line}printf %s \"$X\"");
             let output = std::process::Command::new("sh")
                 .args(["-c", &script])
@@ -151,13 +165,13 @@ mod tests {
             assert_eq!(String::from_utf8(output.stdout).unwrap(), value, "{line}");
         }
         assert_eq!(
-            assignment(Shell::Fish, "X", "it's").unwrap(),
+            assignment(Form::Fish, "X", "it's").unwrap(),
             "set -gx X 'it\\'s'\n"
         );
         assert_eq!(
-            assignment(Shell::PowerShell, "X", "it's").unwrap(),
+            assignment(Form::PowerShell, "X", "it's").unwrap(),
             "$env:X = 'it''s'\n"
         );
-        assert!(assignment(Shell::Dotenv, "X", "a\nb").is_err());
+        assert!(assignment(Form::Dotenv, "X", "a\nb").is_err());
     }
 }

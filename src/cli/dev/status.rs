@@ -15,7 +15,9 @@ use crate::output::{Report, Tone, View};
 ///
 /// Status 3 when it does not run or does not answer.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl dev status\n  lerianctl dev status -o json | jq -r .server")]
+#[command(
+    after_help = "Examples:\n  lerianctl dev status\n  lerianctl dev status -o json | jq -r .server"
+)]
 pub struct StatusArgs {
     #[command(flatten)]
     data: DataArgs,

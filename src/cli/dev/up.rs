@@ -19,6 +19,7 @@ use crate::devstack::stack::{self, Incident, Stack, StackSettings};
 use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
+use crate::secret::Secret;
 use crate::server::{ServerSettings, serve};
 use crate::token::mint::SigningKey;
 
@@ -33,7 +34,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// are started from the programs installed on this machine, on free ports; those that already
 /// run are never touched.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lerianctl dev up\n  lerianctl dev up --detach && eval \"$(lerianctl dev env)\"\n  lerianctl dev up --redis-url redis://127.0.0.1:6379")]
+#[command(
+    after_help = "Examples:\n  lerianctl dev up\n  lerianctl dev up --detach && eval \"$(lerianctl dev env)\"\n  lerianctl dev up --redis-url redis://127.0.0.1:6379"
+)]
 pub struct UpArgs {
     #[command(flatten)]
     data: DataArgs,
@@ -92,6 +95,7 @@ pub fn up(run: &Invocation, args: &UpArgs) -> Result<(), Failure> {
     crate::cli::log::start_development(run)?;
     let settings = StackSettings {
         path: run.environment.raw("PATH").cloned().unwrap_or_default(),
+        durable: true,
         postgres_bin: args.postgres_bin.clone(),
         postgres: existing(
             run,
@@ -170,15 +174,14 @@ async fn foreground(
         ended = &mut server => Some(ended),
         () = answering(address) => None,
     };
-    let ended = match early {
-        Some(ended) => ended,
-        None => {
-            stack.announce(Some(&url))?;
-            say_ready(run, address, &announce)?;
-            tokio::select! {
-                ended = &mut server => ended,
-                () = stack.supervise(|incident| report(run, &incident)) => Ok(()),
-            }
+    let ended = if let Some(ended) = early {
+        ended
+    } else {
+        stack.announce(Some(&url))?;
+        say_ready(run, address, &announce)?;
+        tokio::select! {
+            ended = &mut server => ended,
+            () = stack.supervise(|incident| report(run, &incident)) => Ok(()),
         }
     };
     let stopped = stack.stop().await;
@@ -190,7 +193,8 @@ async fn foreground(
 fn report(run: &Invocation, incident: &Incident) {
     match incident {
         Incident::Ended { server, how } => {
-            run.console.warn(format!("{server} ended ({how}); starting it again"));
+            run.console
+                .warn(format!("{server} ended ({how}); starting it again"));
         }
         Incident::Restarted { server } => run.console.status(format!("{server} runs again")),
         Incident::Failed {
@@ -227,14 +231,15 @@ fn server_settings(
     connections: &stack::Connections,
 ) -> Result<ServerSettings, Failure> {
     let keys = stack.keys();
-    let mut made = None;
-    let pem = keys.signing_key(|| {
-        let key = SigningKey::generate();
-        let pem = key.as_ref().map(|key| key.to_pem().clone());
-        made = Some(key.map(drop));
-        pem.unwrap_or_default()
+    let mut refused = None;
+    let pem = keys.signing_key(|| match SigningKey::generate() {
+        Ok(key) => key.to_pem().clone(),
+        Err(error) => {
+            refused = Some(error);
+            Secret::default()
+        }
     })?;
-    if let Some(Err(error)) = made {
+    if let Some(error) = refused {
         return Err(error.into());
     }
     let signing = SigningKey::from_pem(&pem)?;
@@ -284,8 +289,14 @@ fn detach(run: &Invocation, args: &UpArgs, data: &Path) -> Result<(), Failure> {
         .unwrap_or_else(|| folder.path().join("ready.json"));
     let _ = std::fs::remove_file(&ready);
     let said = folder.path().join("said.txt");
-    let file = || std::fs::File::options().create(true).append(true).open(&said);
-    let program = std::env::current_exe().map_err(|error| internal("finding this program", error))?;
+    let file = || {
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&said)
+    };
+    let program =
+        std::env::current_exe().map_err(|error| internal("finding this program", error))?;
     let mut command = Command::new(program);
     command
         .args(["dev", "up", "--detached", "--data"])
@@ -344,9 +355,15 @@ fn pass_on(args: &UpArgs, command: &mut Command) {
         }
     };
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.as_os_str().to_owned());
-    put("--postgres-url", args.postgres_url.as_ref().map(AsRef::as_ref));
+    put(
+        "--postgres-url",
+        args.postgres_url.as_ref().map(AsRef::as_ref),
+    );
     put("--redis-url", args.redis_url.as_ref().map(AsRef::as_ref));
-    put("--postgres-url-file", path(&args.postgres_url_file).as_deref());
+    put(
+        "--postgres-url-file",
+        path(&args.postgres_url_file).as_deref(),
+    );
     put("--redis-url-file", path(&args.redis_url_file).as_deref());
     put("--postgres-bin", path(&args.postgres_bin).as_deref());
     let port = args.port.map(|port| port.to_string());
