@@ -9,6 +9,7 @@ mod devstack_servers;
 mod devstack_stack;
 mod event_publish;
 mod generated;
+mod readme;
 mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;
