@@ -4,6 +4,9 @@
 mod support;
 
 mod cache_servers;
+mod client_calls;
+mod client_faults;
+mod client_watch;
 mod devstack_servers;
 mod event_publish;
 mod tidy;

@@ -12,10 +12,12 @@
 #![allow(unused_imports, reason = "each test file uses a part")]
 
 mod sandbox;
+mod script;
 mod server;
 mod servers;
 
 pub(crate) use sandbox::{Output, Sandbox};
+pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
 pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, programs};
 
