@@ -161,7 +161,7 @@ async fn a_line_without_an_end_fails_early() {
         let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         for _ in 0..4 {
             bytes.extend_from_slice(b"10000\r\n");
-            bytes.extend_from_slice(&[b'['; 0x10000]);
+            bytes.extend_from_slice(&b"[".repeat(0x10000));
             bytes.extend_from_slice(b"\r\n");
         }
         Play::Answer(bytes)

@@ -31,18 +31,22 @@ pub(crate) enum Play {
 
 impl Play {
     /// Answers with a JSON body.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "tests give literals and values alike"
+    )]
     pub(crate) fn json(status: u16, body: impl ToString) -> Self {
-        Self::with(status, "content-type: application/json\r\n", body)
+        let headers = "content-type: application/json\r\n";
+        Self::with(status, headers, &body.to_string())
     }
 
     /// Answers with a body and these header lines.
-    pub(crate) fn with(status: u16, headers: &str, body: impl ToString) -> Self {
-        let body = body.to_string();
+    pub(crate) fn with(status: u16, headers: &str, body: &str) -> Self {
         let head = format!(
             "HTTP/1.1 {status} Some Reason\r\nx-request-id: scripted\r\n{headers}content-length: {}\r\n\r\n",
             body.len()
         );
-        Self::Answer([head.into_bytes(), body.into_bytes()].concat())
+        Self::Answer([head.as_bytes(), body.as_bytes()].concat())
     }
 }
 
@@ -151,7 +155,7 @@ async fn converse(
             Play::Endless => {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
                 stream.write_all(head.as_bytes()).await?;
-                let chunk = [b"10000\r\n".as_slice(), &[b'['; 0x10000], b"\r\n"].concat();
+                let chunk = [b"10000\r\n".as_slice(), &b"[".repeat(0x10000), b"\r\n"].concat();
                 loop {
                     stream.write_all(&chunk).await?;
                     sent.fetch_add(chunk.len(), Ordering::Relaxed);
