@@ -4,9 +4,14 @@
 mod support;
 
 mod cache_servers;
+mod cli_conventions;
 mod client_calls;
 mod client_faults;
 mod client_watch;
 mod devstack_servers;
 mod event_publish;
+mod generated;
+mod server_crash;
+mod server_openapi;
+mod tenant_lifecycle;
 mod tidy;

@@ -17,7 +17,7 @@ use super::call::{Call, Surface};
 use super::error::{Answer, ClientError, ErrorKind};
 use super::retry::{Budget, retry_after};
 use crate::contract::wire::ErrorBody;
-use crate::link::tls;
+use crate::link::{LinkError, tls};
 
 /// Longest error body that is read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -75,7 +75,7 @@ impl Transport {
         let mut key = HeaderValue::from_str(settings.api_key.expose())
             .map_err(|_| usage("has an API key with characters that no header can hold"))?;
         key.set_sensitive(true);
-        tls::install();
+        let tls = tls_config(&settings.base).map_err(|error| usage(&error.to_string()))?;
         let mut builder = Client::builder()
             .user_agent(concat!("lerianctl/", env!("CARGO_PKG_VERSION")))
             // Shared HTTP/2 connections failed under concurrency upstream; the contract is 1.1.
@@ -83,6 +83,7 @@ impl Transport {
             // The API key is not among the headers that are dropped on the way to another host.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .tls_backend_preconfigured(tls)
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(90));
         if settings.base.host_str().is_some_and(is_this_machine) {
@@ -492,6 +493,18 @@ fn refusal(
         // A gateway may have lost the answer of a server that acted.
         lost: matches!(code, 502 | 504),
     }
+}
+
+/// Returns what TLS needs; reading the system's certificates takes time, so not for plain http.
+fn tls_config(base: &Url) -> Result<rustls::ClientConfig, LinkError> {
+    if base.scheme() == "https" {
+        return tls::client_config(None).map(|config| rustls::ClientConfig::clone(&config));
+    }
+    tls::install();
+    let nobody = rustls::RootCertStore::empty();
+    Ok(rustls::ClientConfig::builder()
+        .with_root_certificates(nobody)
+        .with_no_client_auth())
 }
 
 fn text(headers: &HeaderMap, name: &str) -> String {

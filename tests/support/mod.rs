@@ -11,11 +11,13 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(unused_imports, reason = "each test file uses a part")]
 
+mod process;
 mod sandbox;
 mod script;
 mod server;
 mod servers;
 
+pub(crate) use process::ServerProcess;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
