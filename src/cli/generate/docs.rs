@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::reference;
 use crate::cli::effects;
 use crate::cli::failure::Failure;
 use crate::cli::invocation::Invocation;
@@ -14,14 +15,19 @@ use crate::contract::openapi;
     after_help = "Examples:\n  lerianctl docs | jq -r '.. | objects | select(.effect == \"destructive\") | .path'"
 )]
 pub struct DocsArgs {
-    /// `json`: the command tree; `openapi`: the HTTP interface of the Tenant Manager
-    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json", "openapi"])]
+    /// `json`: the command tree; `openapi`: the HTTP interface of the Tenant Manager; `markdown`:
+    /// variables and exit statuses
+    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json", "openapi", "markdown"])]
     format: String,
 }
 
 /// Prints the tree.
 pub fn docs(run: &Invocation, args: &DocsArgs) -> Result<(), Failure> {
     let document = match args.format.as_str() {
+        "markdown" => {
+            run.console.out(&reference::markdown());
+            return Ok(());
+        }
         "openapi" => openapi::document(),
         _ => tree(),
     };
