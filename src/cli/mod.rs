@@ -5,12 +5,14 @@
 //! decides the exit status.
 
 pub mod approve;
+pub mod cache;
 pub mod change;
 pub mod complete;
 pub mod db;
 pub mod dev;
 pub mod effects;
 pub mod environment;
+pub mod event;
 pub mod explain;
 pub mod failure;
 pub mod generate;
@@ -67,6 +69,12 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Redis keys of products, and their caches
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Lifecycle events of tenants
+    #[command(subcommand)]
+    Event(event::EventCommand),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
@@ -147,6 +155,8 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Cache(command) => command.run(run),
+        Command::Event(command) => command.run(run),
         Command::Operation(command) => command.run(run),
         Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),

@@ -226,7 +226,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::event::EventType;
 
     const CHANNEL: &str = "tenant-events:production:";
     const ID: &str = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21";
@@ -354,8 +353,12 @@ mod tests {
 
     #[test]
     fn every_type_has_an_effect_and_is_known_by_its_name() {
-        for event in [EventType::TenantCreated, EventType::CacheInvalidate] {
-            assert_eq!(effect::known(event.as_str()), Some(event));
+        let names: std::collections::HashSet<_> =
+            effect::TYPES.iter().map(|event| event.as_str()).collect();
+        assert_eq!(names.len(), effect::TYPES.len());
+        for event in effect::TYPES {
+            let wire = serde_json::to_value(event).unwrap();
+            assert_eq!(effect::known(wire.as_str().unwrap()), Some(event));
             assert!(!effect::effect(event).action.is_empty());
         }
         assert_eq!(effect::known("tenant.unknown"), None);

@@ -81,9 +81,12 @@ fn envelope(kind: &'static str, body: Schema) -> Value {
 pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
+        of::<at::cache::list::CacheListReport>(),
+        of::<at::cache::report::CacheFlushReport>(),
         of::<at::change::ChangeReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
+        of::<at::event::tail::EventListReport>(),
         of::<at::explain::ExplainReport>(),
         of::<at::operation::list::OperationListReport>(),
         of::<at::operation::show::OperationReport>(),
