@@ -81,9 +81,9 @@ fn given_roots(pem: &str) -> Result<RootCertStore, LinkError> {
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate
             .map_err(|error| failure(&format!("the trusted certificates are not PEM: {error}")))?;
-        store.add(certificate).map_err(|error| {
-            failure(&format!("a trusted certificate cannot be used: {error}"))
-        })?;
+        store
+            .add(certificate)
+            .map_err(|error| failure(&format!("a trusted certificate cannot be used: {error}")))?;
     }
     if store.is_empty() {
         return Err(failure(&"the trusted certificates hold no certificate"));

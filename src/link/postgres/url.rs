@@ -68,8 +68,9 @@ impl Parts {
             "sslmode" => self.sslmode = Some(value),
             "sslrootcert" if value == "system" => self.ca_pem = None,
             "sslrootcert" => {
-                let pem = std::fs::read_to_string(&value)
-                    .map_err(|error| format!("the file in `sslrootcert` cannot be read: {error}"))?;
+                let pem = std::fs::read_to_string(&value).map_err(|error| {
+                    format!("the file in `sslrootcert` cannot be read: {error}")
+                })?;
                 self.ca_pem = Some(pem);
             }
             "options" => {
