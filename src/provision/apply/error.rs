@@ -91,15 +91,15 @@ fn is_transient(code: &SqlState, message: &str, schema: Option<&str>) -> bool {
     }
     match *code {
         // Somebody made it in between: the next attempt sees it, and whose it is.
-        SqlState::DUPLICATE_OBJECT | SqlState::DUPLICATE_DATABASE | SqlState::DUPLICATE_SCHEMA => {
-            true
-        }
-        SqlState::UNIQUE_VIOLATION => schema == Some("pg_catalog"),
+        SqlState::DUPLICATE_OBJECT
+        | SqlState::DUPLICATE_DATABASE
+        | SqlState::DUPLICATE_SCHEMA
         // `source database "template0" is being accessed by other users`; sessions that have not
         // ended yet; a standby that is being promoted.
-        SqlState::OBJECT_IN_USE
+        | SqlState::OBJECT_IN_USE
         | SqlState::LOCK_NOT_AVAILABLE
         | SqlState::READ_ONLY_SQL_TRANSACTION => true,
+        SqlState::UNIQUE_VIOLATION => schema == Some("pg_catalog"),
         SqlState::INTERNAL_ERROR => message.contains("tuple concurrently"),
         _ => false,
     }

@@ -69,13 +69,12 @@ impl ClusterLink {
         let endpoint = self.cluster.admin.with_database(database);
         let pool = {
             let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-            match pools.get(database) {
-                Some(pool) => pool.clone(),
-                None => {
-                    let pool = endpoint.pool(POOL_SIZE, OPTIONS)?;
-                    pools.insert(database.to_owned(), pool.clone());
-                    pool
-                }
+            if let Some(pool) = pools.get(database) {
+                pool.clone()
+            } else {
+                let pool = endpoint.pool(POOL_SIZE, OPTIONS)?;
+                pools.insert(database.to_owned(), pool.clone());
+                pool
             }
         };
         let session = pool.get().await;
