@@ -6,4 +6,6 @@ mod support;
 mod cache_servers;
 mod devstack_servers;
 mod event_publish;
+mod provision_fixture;
+mod provision_isolation;
 mod tidy;

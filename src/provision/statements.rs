@@ -39,6 +39,14 @@ pub(super) fn create_database(spec: &DatabaseSpec) -> String {
     )
 }
 
+/// Gives a database back to the role that owns databases.
+pub(super) fn take_database(spec: &DatabaseSpec) -> String {
+    format!(
+        "ALTER DATABASE {} OWNER TO {DATABASES_ROLE}",
+        ident(&spec.names.database)
+    )
+}
+
 /// Marks and closes a tenant's own database to `PUBLIC`, then lets its owner role in.
 ///
 /// `CREATE` is for schemas and trusted extensions inside it (Tracer's migrations make `pgcrypto`).

@@ -86,6 +86,8 @@ pub(super) struct Database {
     pub(super) ours: bool,
     /// Made by us and not marked yet: owned by our role, closed, untouched.
     unfinished: bool,
+    /// Closed to `PUBLIC`.
+    pub(super) closed: bool,
     /// Half dropped.
     pub(super) broken: bool,
     /// Open to the tenant as it should be, and closed to everyone.
@@ -124,7 +126,9 @@ pub(super) async fn database(
                d.datallowconn AND d.datconnlimit = $4 AND (SELECT \
                    coalesce(bool_and(a.grantee <> 0), false) \
                    AND count(*) FILTER (WHERE a.grantee = t.oid) = 3 \
-                 FROM aclexplode(d.datacl) a) \
+                 FROM aclexplode(d.datacl) a), \
+               NOT EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
+                 WHERE a.grantee = 0) \
              FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba \
              LEFT JOIN pg_roles t ON t.rolname = $2 WHERE d.datname = $1",
             &[
@@ -142,6 +146,7 @@ pub(super) async fn database(
             mark: row.get(0),
             ours: row.get::<_, bool>(1) && by_us,
             unfinished: row.get::<_, bool>(2) && by_us,
+            closed: row.get(6),
             broken: row.get(4),
             settled: row.get::<_, Option<bool>>(5).unwrap_or(false),
         }

@@ -12,7 +12,7 @@ use crate::provision::limits::connection_limit;
 use crate::provision::mark::Mark;
 use crate::provision::naming::DATABASES_ROLE;
 use crate::provision::plan::Slot;
-use crate::provision::sql::{ident, script};
+use crate::provision::sql::script;
 use crate::provision::statements as sql;
 
 impl Work<'_> {
@@ -110,6 +110,7 @@ impl Work<'_> {
             .await
             .map_err(|error| self.sql(&error))?;
         let accepted = [ready.clone(), Mark::shared_by(self.spec, false)];
+        let mut statements = Vec::new();
         match inspect::standing(found.as_ref(), name, &accepted)? {
             Standing::Broken => {
                 return Err(self.refuse(format!(
@@ -117,15 +118,19 @@ impl Work<'_> {
                 )));
             }
             Standing::Marked => {
-                let mark = found.as_ref().and_then(|found| found.mark.as_deref());
-                if mark.and_then(Mark::parse) == Some(ready) {
+                let found = found.expect("a database that is marked was found");
+                let is_ready = found.mark.as_deref().and_then(Mark::parse) == Some(ready);
+                if is_ready && found.ours && found.closed {
                     return Ok(format!("shared database `{name}` there"));
+                }
+                if !found.ours {
+                    statements.push(sql::take_database(self.spec));
                 }
             }
             Standing::Unfinished => {}
             Standing::Missing => self.create_database(session).await?,
         }
-        let statements = sql::settle_shared_database(self.spec);
+        statements.extend(sql::settle_shared_database(self.spec));
         self.execute(session, rights, &[], statements).await?;
         // Nobody has CONNECT yet, so nobody was ever let in before this is done.
         let inside = self.link.pooled(name).await?;
@@ -197,10 +202,7 @@ impl Work<'_> {
                     return Ok(format!("database `{}` there", names.database));
                 }
                 if !found.ours {
-                    statements.push(format!(
-                        "ALTER DATABASE {} OWNER TO {DATABASES_ROLE}",
-                        ident(&names.database)
-                    ));
+                    statements.push(sql::take_database(self.spec));
                 }
             }
             Standing::Unfinished => detail = "finished",
