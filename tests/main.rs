@@ -16,4 +16,6 @@ mod readme;
 mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;
+mod provision_fixture;
+mod provision_isolation;
 mod tidy;
