@@ -1,5 +1,7 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
+mod registry;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
