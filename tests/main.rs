@@ -1,1 +1,9 @@
-//! tests
+//! Behaviour tests, one file per behaviour that a user sees; real servers, one binary.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod support;
+
+mod cache_servers;
+mod devstack_servers;
+mod event_publish;
+mod tidy;

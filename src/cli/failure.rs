@@ -1,5 +1,9 @@
 //! Failures: kind → exit status, code, message, causes and hints.
 
+use serde_json::{Value, json};
+
+use crate::output::Tone;
+
 /// What a script can do about a failure; decides the exit status, nothing else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -19,10 +23,16 @@ pub enum Kind {
     Deadline,
     /// Several targets, some failed: 9.
     Partial,
+    /// The command ran and the answer is no, where there is no report to say so: 3.
+    Verdict,
     /// Confirmation needed but impossible, or declined: 10.
     Refused,
     /// This server lacks the extension: 11.
     Unsupported,
+    /// Ctrl-C: 130.
+    Interrupted,
+    /// TERM: 143.
+    Terminated,
 }
 
 impl Kind {
@@ -31,6 +41,7 @@ impl Kind {
         match self {
             Self::Internal => 1,
             Self::Usage => 2,
+            Self::Verdict => 3,
             Self::Auth => 4,
             Self::NotFound => 5,
             Self::Conflict => 6,
@@ -39,7 +50,14 @@ impl Kind {
             Self::Partial => 9,
             Self::Refused => 10,
             Self::Unsupported => 11,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
+    }
+
+    /// Returns true when the same call may succeed later without a change.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Deadline)
     }
 }
 
@@ -87,6 +105,10 @@ impl Failure {
 
     /// Adds a cause.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers pass errors that they are done with"
+    )]
     pub fn cause(mut self, cause: impl ToString) -> Self {
         self.causes.push(cause.to_string());
         self
@@ -110,5 +132,74 @@ impl Failure {
             command: Some(command.into()),
         });
         self
+    }
+
+    /// Adds the request id of the server's answer.
+    #[must_use]
+    pub fn request(mut self, id: Option<String>) -> Self {
+        self.request_id = id;
+        self
+    }
+
+    /// Adds the operation that goes on.
+    #[must_use]
+    pub fn operation(mut self, id: impl Into<String>) -> Self {
+        self.operation_id = Some(id.into());
+        self
+    }
+
+    /// Returns the failure for a person: what, why, what next; without a final line feed.
+    pub fn human(&self, color: bool) -> String {
+        let mut lines = vec![format!(
+            "{} {}",
+            Tone::Bad.paint(&format!("error[{}]:", self.code), color),
+            crate::output::view::clean(&self.message)
+        )];
+        for cause in &self.causes {
+            lines.push(format!(
+                "  {} {}",
+                Tone::Dim.paint("cause:", color),
+                crate::output::view::clean(cause)
+            ));
+        }
+        if let Some(id) = &self.request_id {
+            lines.push(format!(
+                "  {} {}",
+                Tone::Dim.paint("request:", color),
+                crate::output::view::one_line(id)
+            ));
+        }
+        for hint in &self.hints {
+            let mut line = format!(
+                "  {} {}",
+                Tone::Strong.paint("hint:", color),
+                crate::output::view::clean(&hint.text)
+            );
+            if let Some(command) = &hint.command {
+                line.push_str(": `");
+                line.push_str(&crate::output::view::one_line(command));
+                line.push('`');
+            }
+            lines.push(line);
+        }
+        lines.join("\n")
+    }
+
+    /// Returns the error document.
+    pub fn document(&self, target: &Value) -> Value {
+        crate::output::document::wrap(
+            "Error",
+            json!({ "error": {
+                "code": self.code,
+                "exitStatus": self.kind.exit_status(),
+                "message": self.message,
+                "causes": self.causes,
+                "hints": self.hints,
+                "target": target,
+                "retryable": self.kind.is_retryable(),
+                "requestId": self.request_id,
+                "operationId": self.operation_id,
+            }}),
+        )
     }
 }

@@ -1,3 +1,209 @@
 //! The command line: the only place that knows clap.
+//!
+//! A verb is a file: its arguments, a function that returns a report or a failure, and the
+//! report's views. Dispatch hands the outcome to [`Invocation::emit`], which alone prints and
+//! decides the exit status.
 
+pub mod approve;
+pub mod change;
+pub mod complete;
+pub mod db;
+pub mod effects;
+pub mod environment;
+pub mod explain;
 pub mod failure;
+pub mod generate;
+pub mod globals;
+pub mod invocation;
+pub mod log;
+pub mod mapping;
+pub mod operation;
+pub mod server;
+pub mod service;
+pub mod tenant;
+pub mod topics;
+pub mod values;
+pub mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use environment::Environment;
+use globals::Globals;
+use invocation::Invocation;
+
+/// Variable that the shells' completion scripts call us with.
+pub const COMPLETE_VARIABLE: &str = "LERIANCTL_COMPLETE";
+
+/// Operate multi-tenant Lerian deployments: tenants, databases, tokens, caches, isolation
+#[derive(Debug, Parser)]
+#[command(
+    name = "lerianctl",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  lerianctl dev up                                    a private stack to try things on\n  lerianctl tenant create 'Banco Aurora' --service ledger --service tracer\n  lerianctl db verify banco-aurora                    try what the tenant can and cannot reach\n  lerianctl token inspect - < token.txt\n\nTopics: lerianctl help environment | exit-status | output"
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tenants and their life
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Associations of tenants with services
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Databases and schemas of tenants
+    #[command(subcommand)]
+    Db(db::DbCommand),
+    /// Long-running changes and their steps
+    #[command(subcommand)]
+    Operation(operation::OperationCommand),
+    /// The Tenant Manager
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+    /// Explain an error code
+    Explain(explain::ExplainArgs),
+    /// Print the completion script of a shell
+    Completion(generate::completion::CompletionArgs),
+    /// Write the manual pages
+    Man(generate::man::ManArgs),
+    /// Print the JSON Schema of a kind of document
+    Schema(generate::schema::SchemaArgs),
+    /// Print the command tree with the effect of every command
+    Docs(generate::docs::DocsArgs),
+    /// Print the versions of command line, contract and schemas
+    Version(version::VersionArgs),
+    /// Help on a command or a topic
+    Help(topics::HelpArgs),
+}
+
+/// Returns the whole command tree.
+///
+/// Examples are written once, as `after_help`; the long help starts with them.
+pub fn command() -> clap::Command {
+    examples_first(Cli::command())
+}
+
+fn examples_first(mut command: clap::Command) -> clap::Command {
+    if let Some(examples) = command.get_after_help().map(ToString::to_string) {
+        let about = command.get_long_about().or(command.get_about());
+        let about = about.map(ToString::to_string).unwrap_or_default();
+        command = command
+            .long_about(format!("{about}\n\n{examples}"))
+            .after_help("")
+            .after_long_help("");
+    }
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    for name in names {
+        command = command.mut_subcommand(name, examples_first);
+    }
+    command
+}
+
+/// Runs the command line and returns the exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(command)
+        .var(COMPLETE_VARIABLE)
+        .complete();
+    invocation::report_panics();
+    let args: Vec<OsString> = args.into_iter().collect();
+    let environment = Environment::of_process();
+    let matches = match command().try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
+    };
+    let line = invocation::command_line(&args);
+    let run = Invocation::new(environment, cli.globals, line, false);
+    ExitCode::from(match run.check() {
+        Ok(()) => dispatch(&cli.command, &run),
+        Err(failure) => run.fail(&failure),
+    })
+}
+
+fn dispatch(command: &Command, run: &Invocation) -> u8 {
+    match command {
+        Command::Tenant(command) => command.run(run),
+        Command::Service(command) => command.run(run),
+        Command::Db(command) => command.run(run),
+        Command::Operation(command) => command.run(run),
+        Command::Server(command) => command.run(run),
+        Command::Explain(args) => run.emit(explain::explain(args)),
+        Command::Completion(args) => generate::completion::completion(run, args),
+        Command::Man(args) => run.emit_or_done(generate::man::man(run, args)),
+        Command::Schema(args) => run.emit_or_done(generate::schema::schema(run, args)),
+        Command::Docs(args) => run.emit_or_done(generate::docs::docs(run, args)),
+        Command::Version(args) => run.emit(version::version(args)),
+        Command::Help(args) => run.emit_or_done(topics::help(run, args)),
+    }
+}
+
+/// Prints what clap has to say: help and version are results, the rest is a usage error.
+fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u8 {
+    let wants = |format: &str| {
+        args.windows(2)
+            .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == format)
+            || args
+                .iter()
+                .any(|arg| *arg == *format!("-o{format}") || *arg == *format!("--output={format}"))
+    };
+    let mut globals = Globals::plain();
+    if wants("json") || wants("jsonl") || wants("yaml") {
+        globals.output = Some(globals::OutputFormat::Json);
+    }
+    let run = Invocation::new(environment, globals, String::new(), true);
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let styled = error.render();
+            run.console.out(&if run.console.color_out {
+                styled.ansi().to_string()
+            } else {
+                styled.to_string()
+            });
+            0
+        }
+        _ => {
+            let styled = error.render();
+            let text = if run.console.color_err {
+                styled.ansi().to_string()
+            } else {
+                styled.to_string()
+            };
+            if run.console.format.is_document() {
+                let message = styled.to_string();
+                let message = message.strip_prefix("error: ").unwrap_or(&message);
+                let failure =
+                    failure::Failure::new(failure::Kind::Usage, "usage", message.trim_end());
+                run.console
+                    .document(&failure.document(&serde_json::Value::Null));
+            }
+            run.console.err(text.trim_end());
+            2
+        }
+    }
+}
+
+/// Returns the JSON of every item of a list.
+fn as_items<T: serde::Serialize>(items: &[T]) -> Vec<serde_json::Value> {
+    items
+        .iter()
+        .map(|item| serde_json::to_value(item).unwrap_or_default())
+        .collect()
+}

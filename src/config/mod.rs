@@ -1,1 +1,33 @@
 //! Configuration: layers, origins, contexts, secret references, product variables; pure.
+//!
+//! Everything here takes maps and files' text, and never reads the environment. The only I/O is in
+//! [`store`] (the config file) and [`system`] (secrets), which callers use on purpose.
+//!
+//! Highest wins: flag, `LERIANCTL_*` variable, a context named explicitly, product variables,
+//! `--env-file`, the current context, the built-in default.
+
+pub mod edit;
+mod env_file;
+mod file;
+mod key;
+mod origin;
+mod parse;
+mod problem;
+mod reference;
+mod resolve;
+mod settings;
+pub mod store;
+pub mod system;
+mod validate;
+pub mod variables;
+
+pub use env_file::EnvFile;
+pub use file::{ConfigFile, ConfigText, Context};
+pub use key::{Key, SETTINGS, Setting};
+pub use origin::{Origin, Overridden, Value};
+pub use parse::is_loopback;
+pub use problem::{Problem, Warning};
+pub use reference::{SecretReference, SecretSource};
+pub use resolve::{ConfigInput, Entry, Resolved, WriteConflict, config_path};
+pub use settings::{Certificate, ColorChoice, ContextChoice, RedisSettings};
+pub use validate::{Finding, Severity};

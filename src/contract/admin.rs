@@ -210,6 +210,8 @@ pub struct UpdateTenantRequest {
     pub connection_settings: Option<ConnectionSettings>,
     /// Validate and plan, change nothing.
     pub dry_run: bool,
+    /// Refuse unless the plan has this hash.
+    pub expect_plan: Option<String>,
 }
 
 /// Body of `POST /v1/admin/tenants/{tenant}/services/{service}`.

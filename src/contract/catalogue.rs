@@ -50,6 +50,17 @@ pub enum SchemaMode {
     Unsupported(String),
 }
 
+impl SchemaMode {
+    /// Returns the verdict's word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::Experimental(_) => "experimental",
+            Self::Unsupported(_) => "unsupported",
+        }
+    }
+}
+
 /// What the catalogue knows of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

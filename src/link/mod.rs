@@ -31,6 +31,14 @@ pub enum LinkError {
         /// What the server said.
         reason: String,
     },
+    /// It answered, and refused a request: no permission, wrong role, not what we speak.
+    #[error("{target} refused: {reason}")]
+    Rejected {
+        /// `host:port`.
+        target: String,
+        /// What the server said.
+        reason: String,
+    },
     /// TLS could not be set up.
     #[error("TLS with {target} failed: {reason}")]
     Tls {

@@ -22,3 +22,10 @@ pub struct PostgresEndpoint {
     /// Schema pinned through `options=-csearch_path=…`, as products do in schema mode.
     pub search_path: Option<String>,
 }
+
+impl PostgresEndpoint {
+    /// stub
+    pub fn parse_url(_: &str) -> Result<Self, super::LinkError> {
+        unimplemented!()
+    }
+}

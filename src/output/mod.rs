@@ -1,5 +1,14 @@
 //! The only writer to stdout and stderr.
 
+pub mod console;
+pub mod document;
+pub mod progress;
+pub mod table;
+pub mod view;
+
+pub use console::{Console, Format};
+pub use view::{Tone, View};
+
 use std::fmt;
 
 /// The outcome of a verb, before anyone decided how to print it.
@@ -15,6 +24,11 @@ pub trait Report: serde::Serialize {
         None
     }
 
+    /// What `-o name` prints when there are no rows.
+    fn name(&self) -> Option<String> {
+        None
+    }
+
     /// False when the command ran and the answer is "no" (exit status 3).
     fn ok(&self) -> bool {
         true
@@ -26,25 +40,10 @@ pub trait Report: serde::Serialize {
 pub struct Rows {
     /// Column names, lower-case; the first is what `-o name` prints.
     pub columns: Vec<&'static str>,
-    /// Cells by row.
+    /// Columns that are shown only when asked for with `--columns`, or in `csv`.
+    pub wide: Vec<&'static str>,
+    /// Cells by row, in the order of `columns` and then `wide`.
     pub cells: Vec<Vec<String>>,
     /// Items as JSON, for `jsonl`; one per row.
     pub items: Vec<serde_json::Value>,
-}
-
-/// Where a report writes its view for a person: text, already safe for a terminal.
-#[derive(Debug, Default)]
-pub struct View {
-    text: String,
-    /// Width to lay out for; `None` is unlimited.
-    pub width: Option<u16>,
-    /// Whether colours are wanted.
-    pub color: bool,
-}
-
-impl fmt::Write for View {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.text.push_str(s);
-        Ok(())
-    }
 }

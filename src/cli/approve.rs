@@ -1,0 +1,208 @@
+//! Plan → show → confirm, `--yes` or refuse: the only prompt.
+
+use clap::Args;
+use dialoguer::console::Term;
+use dialoguer::{Input, Password};
+
+use super::effects::{self, Effect};
+use super::failure::{Failure, Kind};
+use super::invocation::Invocation;
+use crate::contract::admin::Plan;
+use crate::output::{Tone, View};
+use crate::secret::Secret;
+
+/// Flags of every command that changes a deployment.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Consent {
+    /// Show what would be done and change nothing; status 6 when it could not be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Refuse unless the plan still has this hash, as printed by `--dry-run`
+    #[arg(long, value_name = "HASH")]
+    pub expect_plan: Option<String>,
+
+    /// Name of the context, for a script that changes a protected one
+    #[arg(long, value_name = "NAME")]
+    pub confirm_context: Option<String>,
+}
+
+/// What is to be approved.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Command path, for example `tenant purge`.
+    pub command: &'a str,
+    /// What happens, as a question without its question mark: `Purge tenant acme`.
+    pub text: String,
+    /// What must be typed for a destructive command, and given with `--confirm` by a script.
+    pub word: &'a str,
+    /// `--confirm` as given.
+    pub confirmed: Option<&'a str>,
+    /// The plan to show.
+    pub plan: Option<&'a Plan>,
+}
+
+/// Writes a plan for a person.
+pub fn show_plan(out: &mut View, plan: &Plan) {
+    for step in &plan.steps {
+        out.plain("  ")
+            .plain(&step.action)
+            .plain("  ")
+            .paint(Tone::Strong, &step.target)
+            .line();
+    }
+    for event in &plan.events {
+        out.plain("  publish event  ")
+            .paint(Tone::Strong, event)
+            .line();
+    }
+    for warning in &plan.warnings {
+        out.plain("  ")
+            .paint(Tone::Warn, "warning:")
+            .plain(" ")
+            .plain(warning)
+            .line();
+    }
+}
+
+impl Invocation {
+    /// Returns when the operator consents; otherwise the refusal.
+    pub fn approve(&self, consent: &Consent, question: &Question<'_>) -> Result<(), Failure> {
+        let effect = effects::of(question.command).unwrap_or(Effect::Destructive);
+        self.approve_context(consent)?;
+        let asked = match effect {
+            Effect::Read | Effect::Local | Effect::Write => return Ok(()),
+            Effect::WriteAsked => None,
+            Effect::Destructive => Some(question.word),
+        };
+        let confirmed = asked.is_none() || question.confirmed == asked;
+        if consent.yes && confirmed {
+            return Ok(());
+        }
+        if let (Some(given), Some(word)) = (question.confirmed, asked)
+            && given != word
+        {
+            return Err(Failure::new(
+                Kind::Refused,
+                "consent.mismatch",
+                format!("`--confirm {given}` does not name what would be changed, `{word}`"),
+            ));
+        }
+        if !self.may_prompt() {
+            return Err(self.refuse(question, asked));
+        }
+        if let Some(plan) = question.plan {
+            let mut view = View::new(self.console.width, self.console.color_err);
+            show_plan(&mut view, plan);
+            self.console.err(view.into_text().trim_end());
+        }
+        match asked {
+            None => Self::ask_yes(&question.text),
+            Some(word) => Self::ask_word(&question.text, word),
+        }
+    }
+
+    fn approve_context(&self, consent: &Consent) -> Result<(), Failure> {
+        let Some(name) = self.protected_context()? else {
+            return Ok(());
+        };
+        if consent.confirm_context.as_deref() == Some(name.as_str()) {
+            return Ok(());
+        }
+        if !self.may_prompt() || consent.confirm_context.is_some() {
+            return Err(Failure::new(
+                Kind::Refused,
+                "consent.context",
+                format!("context `{name}` is protected, and this command would change it"),
+            )
+            .hint_command(
+                "say so on purpose",
+                format!("{} --confirm-context {name}", self.command_line),
+            ));
+        }
+        Self::ask_word(&format!("Context {name} is protected"), &name)
+    }
+
+    fn refuse(&self, question: &Question<'_>, word: Option<&str>) -> Failure {
+        let extra = word.map_or(String::new(), |word| format!(" --confirm {word}"));
+        Failure::new(
+            Kind::Refused,
+            "consent.needed",
+            format!(
+                "{}: this needs consent, and there is no terminal to ask on",
+                question.text
+            ),
+        )
+        .hint_command(
+            "look at the plan first",
+            format!("{} --dry-run", self.command_line),
+        )
+        .hint_command("consent", format!("{} --yes{extra}", self.command_line))
+    }
+
+    fn ask_yes(text: &str) -> Result<(), Failure> {
+        let answer = Self::read_line(&format!("{text}? [y/N] "))?;
+        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            Ok(())
+        } else {
+            Err(declined())
+        }
+    }
+
+    fn ask_word(text: &str, word: &str) -> Result<(), Failure> {
+        let answer = Self::read_line(&format!("{text}. Type `{word}` to go on: "))?;
+        if answer.trim() == word {
+            Ok(())
+        } else {
+            Err(declined())
+        }
+    }
+
+    fn read_line(prompt: &str) -> Result<String, Failure> {
+        let prompt = crate::output::view::one_line(prompt);
+        Input::<String>::new()
+            .with_prompt(prompt.trim_end())
+            .allow_empty(true)
+            .report(false)
+            .interact_text_on(&Term::stderr())
+            .map_err(|error| ended(&error))
+    }
+
+    /// Asks for a secret without showing it; only where [`Invocation::may_prompt`].
+    pub fn ask_secret(prompt: &str, repeat: bool) -> Result<Secret, Failure> {
+        let mut password = Password::new().with_prompt(prompt).report(false);
+        if repeat {
+            password = password.with_confirmation("Again", "They differ; once more");
+        }
+        password
+            .interact_on(&Term::stderr())
+            .map(Secret::new)
+            .map_err(|error| ended(&error))
+    }
+}
+
+fn declined() -> Failure {
+    Failure::new(
+        Kind::Refused,
+        "consent.declined",
+        "declined; nothing was changed",
+    )
+}
+
+/// End of input and Ctrl-C are "no".
+fn ended(error: &dialoguer::Error) -> Failure {
+    let dialoguer::Error::IO(error) = error;
+    if error.kind() == std::io::ErrorKind::Interrupted {
+        Failure::new(
+            Kind::Interrupted,
+            "consent.interrupted",
+            "interrupted; nothing was changed",
+        )
+    } else {
+        declined().cause(error)
+    }
+}

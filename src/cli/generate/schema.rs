@@ -1,0 +1,144 @@
+//! `lerianctl schema`.
+
+use clap::Args;
+use schemars::{JsonSchema, Schema, schema_for};
+use serde_json::{Value, json};
+
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::invocation::Invocation;
+use crate::output::Report;
+use crate::output::document::API_VERSION;
+
+/// Print the JSON Schema of a kind of document
+///
+/// Without a kind, the kinds are listed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  lerianctl schema\n  lerianctl schema TenantList")]
+pub struct SchemaArgs {
+    /// Kind, as in `kind` of `-o json`
+    kind: Option<String>,
+}
+
+/// Prints a schema, or the list of kinds.
+pub fn schema(run: &Invocation, args: &SchemaArgs) -> Result<(), Failure> {
+    let all = schemas();
+    let Some(kind) = &args.kind else {
+        for (kind, _) in &all {
+            run.console.out(&format!("{kind}\n"));
+        }
+        return Ok(());
+    };
+    let Some((_, schema)) = all.iter().find(|(name, _)| name == kind) else {
+        let near = all
+            .iter()
+            .map(|(name, _)| *name)
+            .max_by(|a, b| strsim::jaro(kind, a).total_cmp(&strsim::jaro(kind, b)))
+            .unwrap_or_default();
+        return Err(Failure::new(
+            Kind::NotFound,
+            "schema.unknown",
+            format!("there is no kind `{kind}`"),
+        )
+        .hint_command(
+            format!("did you mean `{near}`? list them"),
+            "lerianctl schema",
+        ));
+    };
+    run.console.out(&format!(
+        "{}\n",
+        serde_json::to_string_pretty(schema).unwrap_or_default()
+    ));
+    Ok(())
+}
+
+fn of<R: Report + JsonSchema>() -> (&'static str, Value) {
+    (R::KIND, envelope(R::KIND, schema_for!(R)))
+}
+
+/// Adds what every document carries to the schema of its body.
+fn envelope(kind: &'static str, body: Schema) -> Value {
+    let mut value = body.to_value();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("title".into(), kind.into());
+        object.insert("$id".into(), format!("lerianctl/v1/{kind}").into());
+        let head = json!({
+            "apiVersion": { "const": API_VERSION },
+            "kind": { "const": kind },
+        });
+        let all_of = object.entry("allOf").or_insert_with(|| json!([]));
+        if let Some(list) = all_of.as_array_mut() {
+            list.push(json!({
+                "type": "object",
+                "properties": head,
+                "required": ["apiVersion", "kind"],
+            }));
+        }
+    }
+    value
+}
+
+/// Returns the schema of every kind of document, by kind.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    use crate::cli as at;
+    let mut all = vec![
+        of::<at::change::ChangeReport>(),
+        of::<at::db::list::DatabaseListReport>(),
+        of::<at::db::verify::VerificationReport>(),
+        of::<at::explain::ExplainReport>(),
+        of::<at::operation::list::OperationListReport>(),
+        of::<at::operation::show::OperationReport>(),
+        of::<at::service::list::ServiceListReport>(),
+        of::<at::tenant::list::TenantListReport>(),
+        of::<at::tenant::show::TenantReport>(),
+        of::<at::version::VersionReport>(),
+        ("Error", envelope("Error", schema_for!(ErrorDocument))),
+        ("Summary", envelope("Summary", schema_for!(SummaryDocument))),
+    ];
+    all.sort_by_key(|(kind, _)| *kind);
+    all
+}
+
+/// Form of the error document; [`crate::cli::failure::Failure::document`] writes it.
+#[derive(serde::Serialize, JsonSchema)]
+struct ErrorDocument {
+    error: ErrorBody,
+}
+
+#[derive(serde::Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody {
+    /// Stable, `noun.reason`; `lerianctl explain CODE` tells more.
+    code: String,
+    /// Exit status of the command.
+    exit_status: u8,
+    /// One sentence for a person.
+    message: String,
+    /// What led to it, outermost first.
+    causes: Vec<String>,
+    /// What to do next.
+    hints: Vec<HintDocument>,
+    /// Context and server that the command was for, as far as known.
+    target: Option<Value>,
+    /// Whether the same call may succeed later.
+    retryable: bool,
+    /// Id of the server's answer.
+    request_id: Option<String>,
+    /// Operation that goes on.
+    operation_id: Option<String>,
+}
+
+#[derive(serde::Serialize, JsonSchema)]
+struct HintDocument {
+    text: String,
+    /// Can be run as it is.
+    command: Option<String>,
+}
+
+/// Form of the last line of `-o jsonl`.
+#[derive(serde::Serialize, JsonSchema)]
+struct SummaryDocument {
+    /// Lines before this one.
+    items: u64,
+    /// False when the answer is "no" (exit status 3).
+    ok: bool,
+}

@@ -1,0 +1,47 @@
+//! `lerianctl server …`: the Tenant Manager.
+
+pub mod run;
+pub mod start;
+
+use clap::Subcommand;
+
+use super::invocation::Invocation;
+
+/// Variable with the master key of the registry.
+pub const MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_MASTER_KEY";
+/// Variable with the URL of the PostgreSQL cluster that tenants are placed on.
+pub const POSTGRES_URL_VARIABLE: &str = "LERIANCTL_SERVER_POSTGRES_URL";
+/// Variable with an API key to accept.
+pub const SERVICE_KEY_VARIABLE: &str = "LERIANCTL_SERVER_SERVICE_KEY";
+
+/// Variables of `server start`, for `lerianctl help environment`: name and meaning.
+pub const VARIABLES: &[(&str, &str)] = &[
+    (
+        SERVICE_KEY_VARIABLE,
+        "API key that `server start` accepts, besides those of --service-key-file",
+    ),
+    (
+        MASTER_KEY_VARIABLE,
+        "Master key that seals credentials in the registry; --master-key-file wins",
+    ),
+    (
+        POSTGRES_URL_VARIABLE,
+        "postgres:// URL of the cluster that tenants are placed on; --postgres-url-file wins",
+    ),
+];
+
+/// The Tenant Manager
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Serve until told to stop
+    Start(start::StartArgs),
+}
+
+impl ServerCommand {
+    /// Runs the verb.
+    pub fn run(&self, run: &Invocation) -> u8 {
+        match self {
+            Self::Start(args) => run.emit_or_done(start::start(run, args)),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Runs the Tenant Manager in the foreground, for `server start` and `dev up`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::invocation::Invocation;
+use crate::output::{Format, document};
+use crate::server::{ServerError, ServerSettings, serve};
+
+/// How the world learns that everything answers.
+#[derive(Debug, Default)]
+pub struct Announce {
+    /// File to write then.
+    pub ready_file: Option<PathBuf>,
+    /// Further addresses: label and text.
+    pub extra: Vec<(&'static str, String)>,
+}
+
+/// Binds, serves, says when it is ready, and returns when a signal has stopped it.
+pub fn serve_until_told(
+    run: &Invocation,
+    listen: SocketAddr,
+    settings: ServerSettings,
+    announce: Announce,
+) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let listener = bind(listen).await?;
+        serve_here(run, listener, settings, announce, told_to_stop()).await
+    })
+}
+
+/// Returns a runtime with a thread per processor.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(Kind::Internal, "internal", "no runtime could be started").cause(error)
+        })
+}
+
+/// Binds the listener.
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        Failure::new(
+            Kind::Unavailable,
+            "server.listen",
+            format!("{listen} cannot be listened on"),
+        )
+        .cause(error)
+        .hint("choose another address with `--listen`; port 0 picks a free one")
+    })
+}
+
+/// Serves on `listener` until `stop` resolves.
+pub async fn serve_here(
+    run: &Invocation,
+    listener: TcpListener,
+    settings: ServerSettings,
+    announce: Announce,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::from(ServerError::from(error)))?;
+    let server = serve(listener, settings, stop);
+    tokio::pin!(server);
+    let ready = answering(address);
+    tokio::pin!(ready);
+    tokio::select! {
+        ended = &mut server => return ended.map_err(Failure::from),
+        () = &mut ready => say_ready(run, address, &announce)?,
+    }
+    server.await.map_err(Failure::from)
+}
+
+/// Resolves on TERM and on Ctrl-C.
+pub async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Returns when the server says that it is ready.
+async fn answering(address: SocketAddr) {
+    crate::link::tls::install();
+    let Ok(client) = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(5))
+        .build()
+    else {
+        return;
+    };
+    let url = format!("http://{address}/readyz");
+    loop {
+        if let Ok(answer) = client.get(&url).send().await
+            && answer.status().is_success()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn say_ready(run: &Invocation, address: SocketAddr, announce: &Announce) -> Result<(), Failure> {
+    let url = format!("http://{address}");
+    let mut body = Map::new();
+    body.insert("server".into(), json!(url));
+    body.insert("pid".into(), json!(std::process::id()));
+    for (label, text) in &announce.extra {
+        body.insert((*label).into(), json!(text));
+    }
+    let ready = document::wrap("Ready", Value::Object(body));
+    if let Some(path) = &announce.ready_file {
+        crate::config::store::write_private(path, &format!("{ready}\n")).map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                "output.unwritable",
+                format!("`{}` cannot be written", path.display()),
+            )
+            .cause(error)
+        })?;
+    }
+    if run.console.format == Format::Table {
+        let mut view = crate::output::View::new(run.console.width, run.console.color_out);
+        let mut fields = vec![("server", url)];
+        fields.extend(
+            announce
+                .extra
+                .iter()
+                .map(|(label, text)| (*label, text.clone())),
+        );
+        view.fields(&fields).plain("ready").line();
+        run.console.out(&view.into_text());
+    } else {
+        run.console.out(&format!("{ready}\n"));
+    }
+    Ok(())
+}

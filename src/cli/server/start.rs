@@ -1,0 +1,323 @@
+//! `lerianctl server start`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use super::run::{Announce, serve_until_told};
+use super::{MASTER_KEY_VARIABLE, POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
+use crate::cli::failure::{Failure, Kind};
+use crate::cli::globals::duration;
+use crate::cli::invocation::Invocation;
+use crate::contract::catalogue::Catalogue;
+use crate::link::postgres::PostgresEndpoint;
+use crate::provision::Cluster;
+use crate::secret::Secret;
+use crate::server::ServerSettings;
+
+/// Master keys are random; anything shorter than this cannot be.
+const MASTER_KEY_LENGTH: usize = 32;
+/// Largest catalogue file.
+const CATALOGUE_BYTES: u64 = 1024 * 1024;
+
+/// Serve the Tenant Manager until told to stop
+///
+/// Secrets come from files or variables, never from flags. TERM and Ctrl-C drain open requests;
+/// operations under way are finished at the next start. Events are published on the event Redis
+/// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lerianctl server start --master-key-file master.key --service-key-file api.key --postgres-url-file postgres.url\n  LERIANCTL_SERVER_MASTER_KEY=… lerianctl server start --listen 127.0.0.1:0 --ready-file ready.json …"
+)]
+pub struct StartArgs {
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4003")]
+    listen: SocketAddr,
+
+    /// Accept plain HTTP on an address that other machines can reach, for a TLS proxy in front
+    #[arg(long)]
+    allow_insecure_http: bool,
+
+    /// SQLite file of the registry [default: in the data folder]
+    #[arg(long, value_name = "FILE")]
+    registry: Option<PathBuf>,
+
+    /// File with the master key that seals credentials [variable: LERIANCTL_SERVER_MASTER_KEY]
+    #[arg(long, value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+
+    /// File with an API key to accept; may be repeated [variable: LERIANCTL_SERVER_SERVICE_KEY]
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    service_key_file: Vec<PathBuf>,
+
+    /// File with the postgres:// URL of the cluster that tenants are placed on
+    /// [variable: LERIANCTL_SERVER_POSTGRES_URL]
+    #[arg(long, value_name = "FILE")]
+    postgres_url_file: Option<PathBuf>,
+
+    /// Address of that cluster as products reach it, `HOST` or `HOST:PORT` [default: of the URL]
+    #[arg(long, value_name = "ADDRESS")]
+    postgres_public: Option<String>,
+
+    /// `sslmode` that products are told [default: of the URL]
+    #[arg(long, value_name = "MODE", value_parser = ["disable", "require", "verify-ca", "verify-full"])]
+    postgres_public_sslmode: Option<String>,
+
+    /// TOML file with further services, or other definitions of the known ones
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
+
+    /// How long a retired login stays valid after a rotation
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    rotation_grace: Duration,
+
+    /// Operations that run at once
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+
+    /// Longest time that open requests are given at the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    drain: Duration,
+
+    /// File that is written once everything answers: addresses as JSON
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+/// Starts the server and returns when it has stopped.
+pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
+    crate::cli::log::start_server(run)?;
+    if !args.listen.ip().is_loopback() && !args.allow_insecure_http {
+        return Err(Failure::new(
+            Kind::Usage,
+            "server.insecure_http",
+            format!(
+                "{} can be reached from other machines, and API keys and passwords would travel unencrypted",
+                args.listen
+            ),
+        )
+        .hint("put a TLS proxy in front and say so with `--allow-insecure-http`, or listen on 127.0.0.1"));
+    }
+    let settings = ServerSettings {
+        registry: registry(run, args)?,
+        master_key: master_key(run, args)?,
+        api_keys: api_keys(run, args)?,
+        clusters: vec![cluster(run, args)?],
+        event_redis: run
+            .config()?
+            .event_redis()?
+            .map(|redis| redis.endpoint(run.secrets()))
+            .transpose()?,
+        catalogue: catalogue(run, args)?,
+        development_jwks: None,
+        rotation_grace: args.rotation_grace,
+        jobs: usize::from(args.jobs),
+        drain: args.drain,
+    };
+    if settings.event_redis.is_none() {
+        run.console.warn(
+            "no event Redis is configured (MULTI_TENANT_REDIS_HOST): products are not told about changes, and events wait in the registry",
+        );
+    }
+    serve_until_told(
+        run,
+        args.listen,
+        settings,
+        Announce {
+            ready_file: args.ready_file.clone(),
+            extra: Vec::new(),
+        },
+    )
+}
+
+fn registry(run: &Invocation, args: &StartArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.registry {
+        return Ok(path.clone());
+    }
+    let folder = run.environment.data_folder().ok_or_else(|| {
+        Failure::new(
+            Kind::Usage,
+            "input.no_home",
+            "there is no home folder to keep the registry in",
+        )
+        .hint("name a file with `--registry FILE`")
+    })?;
+    private_folder(&folder)?;
+    Ok(folder.join("registry.db"))
+}
+
+fn secret(
+    run: &Invocation,
+    file: Option<&PathBuf>,
+    variable: &str,
+    what: &str,
+) -> Result<Option<Secret>, Failure> {
+    match file {
+        Some(path) => run.read_secret(path, what).map(Some),
+        None => Ok(run.environment.variable(variable).map(Secret::new)),
+    }
+}
+
+fn master_key(run: &Invocation, args: &StartArgs) -> Result<Secret, Failure> {
+    let key = secret(
+        run,
+        args.master_key_file.as_ref(),
+        MASTER_KEY_VARIABLE,
+        "the master key",
+    )?;
+    match key {
+        Some(key) if key.expose().len() >= MASTER_KEY_LENGTH => Ok(key),
+        Some(key) => Err(Failure::new(
+            Kind::Usage,
+            "server.weak_key",
+            format!(
+                "the master key has {} characters; a random one has at least {MASTER_KEY_LENGTH}",
+                key.expose().len()
+            ),
+        )
+        .hint_command("make one", "openssl rand -hex 32 > master.key")),
+        None => Err(Failure::new(
+            Kind::Usage,
+            "server.no_master_key",
+            "there is no master key, so credentials could not be sealed in the registry",
+        )
+        .hint_command(
+            "make one, keep it safe",
+            "openssl rand -hex 32 > master.key",
+        )
+        .hint(format!(
+            "then give it with `--master-key-file FILE` or {MASTER_KEY_VARIABLE}"
+        ))),
+    }
+}
+
+fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> {
+    let mut keys = Vec::new();
+    for file in &args.service_key_file {
+        keys.push(run.read_secret(file, "the API key")?);
+    }
+    keys.extend(
+        run.environment
+            .variable(SERVICE_KEY_VARIABLE)
+            .map(Secret::new),
+    );
+    if keys.is_empty() {
+        return Err(Failure::new(
+            Kind::Usage,
+            "server.no_service_key",
+            "there is no API key to accept, so nobody could use this server",
+        )
+        .hint_command("make one", "openssl rand -hex 32 > api.key")
+        .hint(format!(
+            "then give it with `--service-key-file FILE` or {SERVICE_KEY_VARIABLE}"
+        )));
+    }
+    if let Some(short) = keys.iter().find(|key| key.expose().len() < 16) {
+        return Err(Failure::new(
+            Kind::Usage,
+            "server.weak_key",
+            format!(
+                "an API key has {} characters; a random one has at least 16",
+                short.expose().len()
+            ),
+        ));
+    }
+    Ok(keys)
+}
+
+fn cluster(run: &Invocation, args: &StartArgs) -> Result<Cluster, Failure> {
+    let url = secret(
+        run,
+        args.postgres_url_file.as_ref(),
+        POSTGRES_URL_VARIABLE,
+        "the PostgreSQL URL",
+    )?
+    .ok_or_else(|| {
+        Failure::new(
+            Kind::Usage,
+            "server.no_postgres",
+            "there is no PostgreSQL cluster to place tenants on",
+        )
+        .hint(format!(
+            "give its postgres:// URL with `--postgres-url-file FILE` or {POSTGRES_URL_VARIABLE}"
+        ))
+        .hint_command("to just try things", "lerianctl dev up")
+    })?;
+    let admin = PostgresEndpoint::parse_url(url.expose())?;
+    let (public_host, public_port) = match &args.postgres_public {
+        None => (admin.host.clone(), admin.port),
+        Some(text) => public(text, admin.port)?,
+    };
+    Ok(Cluster {
+        name: "main".into(),
+        public_host,
+        public_port,
+        public_sslmode: args.postgres_public_sslmode.clone().unwrap_or_else(|| {
+            match admin.sslmode.as_str() {
+                // Products know no `prefer`.
+                "prefer" | "allow" => String::new(),
+                other => other.to_owned(),
+            }
+        }),
+        admin,
+    })
+}
+
+fn public(text: &str, port: u16) -> Result<(String, u16), Failure> {
+    let bad = || {
+        Failure::new(
+            Kind::Usage,
+            "usage",
+            "`--postgres-public` is not HOST or HOST:PORT",
+        )
+    };
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip().to_string(), address.port()));
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok((text.to_owned(), port));
+    }
+    let (host, port) = match text.split_once(':') {
+        None => (text, port),
+        Some((host, port)) => (host, port.parse().map_err(|_| bad())?),
+    };
+    url::Host::parse(host).map_err(|_| bad())?;
+    Ok((host.to_owned(), port))
+}
+
+fn catalogue(run: &Invocation, args: &StartArgs) -> Result<Catalogue, Failure> {
+    let mut catalogue = Catalogue::default();
+    if let Some(path) = &args.catalogue {
+        let bytes = run.read_input(path, CATALOGUE_BYTES, "the service catalogue")?;
+        let text = String::from_utf8_lossy(&bytes);
+        let more = Catalogue::parse(&text).map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                "server.catalogue",
+                format!("`{}` is not a service catalogue", path.display()),
+            )
+            .cause(error)
+        })?;
+        catalogue.extend(more);
+    }
+    Ok(catalogue)
+}
+
+/// Makes a folder that only its owner can enter.
+fn private_folder(folder: &std::path::Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| {
+            Failure::new(
+                Kind::Usage,
+                "output.unwritable",
+                format!("the folder `{}` cannot be made", folder.display()),
+            )
+            .cause(error)
+        })
+}

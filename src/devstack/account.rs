@@ -1,0 +1,105 @@
+//! The unprivileged account that the servers run under when we are root.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::DevstackError;
+
+/// Accounts in the order of preference; each is made by a package or by the system itself.
+const CANDIDATES: [&str; 5] = ["postgres", "_postgres", "nobody", "daemon", "bin"];
+
+/// An unprivileged account of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its user id.
+    pub uid: u32,
+    /// Its group id.
+    pub gid: u32,
+}
+
+impl Account {
+    /// Returns the account for the servers: `None` when we are not root and they run as ourselves.
+    pub fn for_servers() -> Result<Option<Self>, DevstackError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let file = Path::new("/etc/passwd");
+        let text = fs::read_to_string(file).map_err(DevstackError::io("cannot read", file))?;
+        Self::choose(&text)
+            .map(Some)
+            .ok_or_else(|| DevstackError::NoAccount {
+                reason: format!("`/etc/passwd` has none of {}", CANDIDATES.join(", ")),
+            })
+    }
+
+    /// Picks the best candidate from the text of a `passwd` file.
+    fn choose(passwd: &str) -> Option<Self> {
+        CANDIDATES.iter().find_map(|name| {
+            let line = passwd.lines().find(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(':'))
+            })?;
+            let mut fields = line.split(':').skip(2);
+            Some(Self {
+                name: (*name).to_owned(),
+                uid: id(fields.next()?)?,
+                gid: id(fields.next()?)?,
+            })
+        })
+    }
+
+    /// Makes `command` run under this account; its supplementary groups are dropped as well.
+    pub fn apply(&self, command: &mut Command) {
+        command.uid(self.uid).gid(self.gid);
+    }
+
+    /// Gives `path` itself, not what is in it, to this account.
+    pub fn own(&self, path: &Path) -> Result<(), DevstackError> {
+        chown(path, Some(self.uid), Some(self.gid))
+            .map_err(DevstackError::io("cannot give away", path))
+    }
+
+    /// Returns true when this account can enter `folder`. It is tried, not computed.
+    pub fn can_enter(&self, folder: &Path) -> bool {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", ":"])
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.apply(&mut command);
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// Reads a user or group id; macOS writes that of `nobody` as -2. Root is never an answer.
+fn id(text: &str) -> Option<u32> {
+    let id = match text.parse::<u32>() {
+        Ok(id) => id,
+        Err(_) => text.parse::<i32>().ok()?.cast_unsigned(),
+    };
+    (id != 0).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_is_preferred_and_root_never_chosen() {
+        let text =
+            "root:x:0:0::/root:/bin/sh\nnobody:*:-2:-2::/:/usr/bin/false\npostgresql:x:5:5::/:\n";
+        let nobody = Account::choose(text).unwrap();
+        assert_eq!((nobody.name.as_str(), nobody.uid), ("nobody", u32::MAX - 1));
+        let with = format!("{text}postgres:x:101:104::/:\n");
+        assert_eq!(Account::choose(&with).unwrap().uid, 101);
+        assert_eq!(Account::choose("postgres:x:0:0::/:\n"), None);
+    }
+}

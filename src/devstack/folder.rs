@@ -1,0 +1,157 @@
+//! Private folders and files: made private, checked before they are trusted, replaced by rename.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use super::DevstackError;
+use super::account::Account;
+use crate::secret::Secret;
+
+/// Makes the folder `path` with `mode`, or checks that the existing one is ours alone.
+///
+/// An existing folder must be a real one (not a link), belong to us or to `account`, and be
+/// writable by nobody else.
+pub fn ensure(path: &Path, mode: u32, account: Option<&Account>) -> Result<(), DevstackError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            // The umask may have taken bits that were asked for.
+            set_mode(path, mode)?;
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check(path, account)?,
+        Err(error) => return Err(DevstackError::io("cannot make the folder", path)(error)),
+    }
+    Ok(())
+}
+
+/// Checks that `path` is a real folder which only we, or `account`, can change.
+pub fn check(path: &Path, account: Option<&Account>) -> Result<(), DevstackError> {
+    let meta = fs::symlink_metadata(path).map_err(DevstackError::io("cannot read", path))?;
+    let refuse = |reason: String| {
+        Err(DevstackError::Folder {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    if !meta.is_dir() {
+        return refuse("it is not a folder".into());
+    }
+    let ours = rustix::process::geteuid().as_raw();
+    if meta.uid() != ours && account.is_none_or(|account| meta.uid() != account.uid) {
+        return refuse(format!("it belongs to another user (id {})", meta.uid()));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return refuse("others can write to it".into());
+    }
+    Ok(())
+}
+
+/// Sets the permission bits of `path`.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), DevstackError> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(DevstackError::io("cannot set the permissions of", path))
+}
+
+/// Replaces the file `path` by one that only its owner can read: it is never seen half-written,
+/// and is on the disk when this returns.
+pub fn write_private(
+    path: &Path,
+    text: &[u8],
+    account: Option<&Account>,
+) -> Result<(), DevstackError> {
+    let failed = || DevstackError::io("cannot write", path);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A temporary file is made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed())?;
+    file.write_all(text).map_err(failed())?;
+    if let Some(account) = account {
+        account.own(file.path())?;
+    }
+    file.as_file().sync_all().map_err(failed())?;
+    file.persist(path).map_err(|error| failed()(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed())
+}
+
+/// Returns the secret in the file `path`, or makes, keeps and returns a new one.
+pub fn keep_secret(path: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, DevstackError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Secret::new(text.trim_end_matches('\n'))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let secret = make();
+            write_private(path, secret.expose().as_bytes(), None)?;
+            Ok(secret)
+        }
+        Err(error) => Err(DevstackError::io("cannot read", path)(error)),
+    }
+}
+
+/// Removes a folder with everything in it; links in it are removed, not followed.
+pub fn remove(path: &Path) -> Result<(), DevstackError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(DevstackError::io("cannot remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the last lines of the text file `path` that came after its first `offset` bytes.
+pub fn tail(path: &Path, offset: u64) -> String {
+    const LINES: usize = 12;
+    let bytes = fs::read(path).unwrap_or_default();
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[start..]);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_and_a_folder_open_to_others_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let real = home.path().join("real");
+        ensure(&real, 0o700, None).unwrap();
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o700);
+        ensure(&real, 0o700, None).unwrap();
+
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(matches!(
+            ensure(&link, 0o700, None),
+            Err(DevstackError::Folder { .. })
+        ));
+
+        set_mode(&real, 0o777).unwrap();
+        assert!(matches!(
+            ensure(&real, 0o700, None),
+            Err(DevstackError::Folder { .. })
+        ));
+    }
+
+    #[test]
+    fn a_kept_secret_is_private_and_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("key");
+        let first = keep_secret(&file, Secret::generate).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(keep_secret(&file, Secret::generate).unwrap(), first);
+        assert!(!first.is_empty());
+    }
+
+    #[test]
+    fn the_tail_starts_at_the_offset() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("log");
+        fs::write(&file, "old\nnew 1\nnew 2\n").unwrap();
+        assert_eq!(tail(&file, 4), "new 1\nnew 2");
+        assert_eq!(tail(&file, 400), "");
+    }
+}

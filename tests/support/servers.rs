@@ -1,0 +1,103 @@
+//! Real servers for the tests.
+
+use std::sync::{LazyLock, OnceLock};
+
+use lerianctl::devstack::temporary::{self, Temporary};
+use lerianctl::devstack::{DevstackError, Programs, postgres, redis, redis_cluster};
+use lerianctl::provision::Cluster;
+
+use super::block_on;
+
+/// Returns the servers' programs; the test fails with the command to install what is missing.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests look where the user's shell would"
+)]
+pub(crate) fn programs() -> &'static Programs {
+    static PROGRAMS: LazyLock<Programs> = LazyLock::new(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Programs::find(&path, None).unwrap_or_else(|missing| {
+            let command = missing.install_command().unwrap_or_default();
+            panic!("{missing}; install with: {command}")
+        })
+    });
+    &PROGRAMS
+}
+
+fn started<T>(result: Result<T, DevstackError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// PostgreSQL for tests; see the functions.
+pub(crate) struct Postgres;
+
+impl Postgres {
+    /// Returns the server that all tests of this process share.
+    pub(crate) fn shared() -> &'static postgres::Postgres {
+        static SHARED: OnceLock<Temporary<postgres::Postgres>> = OnceLock::new();
+        SHARED.get_or_init(Self::private)
+    }
+
+    /// Starts a server for one test.
+    #[must_use]
+    pub(crate) fn private() -> Temporary<postgres::Postgres> {
+        let programs = &programs().postgres;
+        started(block_on(temporary::postgres(programs, temp_folder())))
+    }
+}
+
+/// Redis for tests; see the functions.
+pub(crate) struct Redis;
+
+impl Redis {
+    /// Returns the server that all tests of this process share.
+    pub(crate) fn shared() -> &'static redis::Redis {
+        static SHARED: OnceLock<Temporary<redis::Redis>> = OnceLock::new();
+        SHARED.get_or_init(Self::private)
+    }
+
+    /// Starts a server for one test.
+    #[must_use]
+    pub(crate) fn private() -> Temporary<redis::Redis> {
+        started(block_on(temporary::redis(&programs().redis, temp_folder())))
+    }
+}
+
+/// Redis Cluster of three primaries for tests; see the functions.
+pub(crate) struct RedisCluster;
+
+impl RedisCluster {
+    /// Returns the cluster that all tests of this process share.
+    pub(crate) fn shared() -> &'static redis_cluster::RedisCluster {
+        static SHARED: OnceLock<Temporary<redis_cluster::RedisCluster>> = OnceLock::new();
+        SHARED.get_or_init(Self::private)
+    }
+
+    /// Starts a cluster for one test.
+    #[must_use]
+    pub(crate) fn private() -> Temporary<redis_cluster::RedisCluster> {
+        let program = &programs().redis;
+        started(block_on(temporary::redis_cluster(
+            program,
+            temp_folder(),
+            3,
+        )))
+    }
+}
+
+/// Returns `server` as a cluster to place tenants on.
+pub(crate) fn cluster(name: &str, server: &postgres::Postgres) -> Cluster {
+    Cluster {
+        name: name.to_owned(),
+        admin: server.endpoint(),
+        public_host: "127.0.0.1".to_owned(),
+        public_port: server.port(),
+        public_sslmode: "disable".to_owned(),
+    }
+}
+
+/// The system's folder for temporary files.
+fn temp_folder() -> &'static std::path::Path {
+    static FOLDER: LazyLock<std::path::PathBuf> = LazyLock::new(std::env::temp_dir);
+    &FOLDER
+}
