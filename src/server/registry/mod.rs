@@ -20,8 +20,7 @@ use crate::provision::DatabaseSpec;
 
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, NewOperation,
-    NewStep, Operation, OperationKind, OutboxRow, Pair, Parameters, StepRow, StoredOwner, Tenant,
-    Work,
+    NewStep, Operation, OperationKind, OutboxRow, Pair, StepRow, StoredOwner, Tenant, Work,
 };
 
 /// Why the registry could not do what was asked.
@@ -134,8 +133,8 @@ pub(crate) struct StepDone {
     pub(crate) position: u32,
     /// What was found or proved.
     pub(crate) detail: String,
-    /// Whether it was the last one, so that the operation succeeded.
-    pub(crate) last: bool,
+    /// The step that is begun next because of it.
+    pub(crate) next: Option<u32>,
 }
 
 /// How an attempt at an operation ended short of success.
@@ -237,23 +236,22 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn interrupted(&self) -> Result<Vec<String>, RegistryError>;
     /// Notes that an operation is being worked on (again).
     async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError>;
-    /// Notes that a step was done.
+    /// Notes that a step was done, and that the operation succeeded when none is left. Stale
+    /// when the operation has ended.
     async fn step_done(&self, done: StepDone) -> Result<(), RegistryError>;
     /// Notes how an attempt ended.
-    async fn setback(
-        &self,
-        id: &str,
-        setback: Setback,
-        reason: &str,
-    ) -> Result<(), RegistryError>;
+    async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError>;
 
     /// Returns up to `limit` events to publish, in order, after the sequence `after`.
     async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, RegistryError>;
     /// Returns true when the tenant has an event to publish that is not paced.
     async fn outbox_urgent(&self, tenant: &TenantId) -> Result<bool, RegistryError>;
     /// Returns true when an event of the tenant made no later than `until` is not published.
-    async fn outbox_waits(&self, tenant: &TenantId, until: Timestamp)
-    -> Result<bool, RegistryError>;
+    async fn outbox_waits(
+        &self,
+        tenant: &TenantId,
+        until: Timestamp,
+    ) -> Result<bool, RegistryError>;
     /// Notes how many subscribers received each event.
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError>;
 

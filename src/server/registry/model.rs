@@ -398,6 +398,20 @@ impl Work {
             _ => None,
         }
     }
+
+    /// Returns the service that the step belongs to; services are worked on side by side, and a
+    /// step of none waits for all before it.
+    pub(crate) fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Cluster { service, .. }
+            | Self::Activate { service, .. }
+            | Self::HandOut { service, .. }
+            | Self::Retired { service, .. }
+            | Self::Settings { service }
+            | Self::Removed { service } => Some(service),
+            Self::AwaitEvents => None,
+        }
+    }
 }
 
 /// A step to record.
@@ -513,6 +527,44 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
+    /// Returns the positions of the steps that can be begun now: the first one left of each
+    /// module, up to the first step that waits for all before it.
+    pub(crate) fn ready_steps(&self) -> Vec<u32> {
+        let mut lanes = Vec::new();
+        let mut blocked = Vec::new();
+        let mut ready = Vec::new();
+        for step in &self.steps {
+            if step.state == OperationState::Succeeded {
+                continue;
+            }
+            let service = step.work.service();
+            let lane = step.work.lane();
+            if service.is_none() {
+                if ready.is_empty() && blocked.is_empty() {
+                    ready.push(step.position);
+                }
+                break;
+            }
+            if lane.is_some() && lanes.contains(&lane) || blocked.contains(&service) {
+                continue;
+            }
+            if lane.is_none() {
+                // Waits for the modules of its service.
+                let waits = lanes
+                    .iter()
+                    .flatten()
+                    .any(|(other, _)| Some(*other) == service);
+                blocked.push(service);
+                if waits {
+                    continue;
+                }
+            }
+            lanes.push(lane);
+            ready.push(step.position);
+        }
+        ready
+    }
+
     /// Returns the record that operators see.
     pub(crate) fn record(&self) -> OperationRecord {
         OperationRecord {

@@ -72,7 +72,10 @@ fn private_file(path: &Path) -> std::io::Result<File> {
 impl SqliteRegistry {
     /// Opens the registry at `path`, making it if needed, private to the user.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)

@@ -285,20 +285,29 @@ pub(super) fn begin(connection: &Connection, id: &str) -> Result<Option<Operatio
     if changed == 0 {
         return Ok(None);
     }
-    load(connection, id)
+    let mut operation = load(connection, id)?;
+    if let Some(operation) = &mut operation {
+        for position in operation.ready_steps() {
+            running(connection, operation.sequence, position)?;
+        }
+    }
+    Ok(operation)
 }
 
-/// Notes that a step was done, and that the operation succeeded if it was the last.
+fn running(connection: &Connection, operation: i64, position: u32) -> Result<(), RegistryError> {
+    connection
+        .prepare_cached(
+            "UPDATE steps SET state = 1 WHERE operation = ?1 AND position = ?2 AND state <> 2",
+        )?
+        .execute(params![operation, position])?;
+    Ok(())
+}
+
+/// Notes that a step was done, and that the operation succeeded when none is left.
 pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), RegistryError> {
     let sequence: Option<i64> = connection
-        .prepare_cached(
-            "UPDATE operations SET state = CASE WHEN ?2 THEN 2 ELSE 1 END, error = NULL, failures = 0,
-                 updated_at = ?3
-             WHERE id = ?1 AND state < 2 RETURNING sequence",
-        )?
-        .query_row(params![done.operation, done.last, micros(now())], |row| {
-            row.get(0)
-        })
+        .prepare_cached("SELECT sequence FROM operations WHERE id = ?1 AND state < 2")?
+        .query_row([&done.operation], |row| row.get(0))
         .optional()?;
     let Some(sequence) = sequence else {
         return Err(RegistryError::Stale);
@@ -308,6 +317,17 @@ pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), 
             "UPDATE steps SET state = 2, detail = ?3 WHERE operation = ?1 AND position = ?2",
         )?
         .execute(params![sequence, done.position, done.detail])?;
+    if let Some(next) = done.next {
+        running(connection, sequence, next)?;
+    }
+    connection
+        .prepare_cached(
+            "UPDATE operations SET error = NULL, failures = 0, updated_at = ?2,
+                 state = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE operation = ?1 AND state <> 2)
+                         THEN 1 ELSE 2 END
+             WHERE sequence = ?1",
+        )?
+        .execute(params![sequence, micros(now())])?;
     Ok(())
 }
 
@@ -319,6 +339,12 @@ pub(super) fn setback(
     reason: &str,
 ) -> Result<(), RegistryError> {
     let at = micros(now());
+    connection
+        .prepare_cached(
+            "UPDATE steps SET state = 0 WHERE state = 1
+               AND operation = (SELECT sequence FROM operations WHERE id = ?1 AND state < 2)",
+        )?
+        .execute([id])?;
     match setback {
         Setback::Retry(until) => connection
             .prepare_cached(
@@ -353,14 +379,14 @@ pub(super) fn setback(
 }
 
 /// Counts operations that have not succeeded, by state.
-pub(super) fn count(
-    connection: &Connection,
-) -> Result<BTreeMap<&'static str, i64>, RegistryError> {
+pub(super) fn count(connection: &Connection) -> Result<BTreeMap<&'static str, i64>, RegistryError> {
     let mut counts = BTreeMap::new();
     for number in [0, 1, 3] {
         let word = state(number)?.as_str();
         let count = connection
-            .prepare_cached("SELECT count(*) FROM operations INDEXED BY operations_by_state WHERE state = ?1")?
+            .prepare_cached(
+                "SELECT count(*) FROM operations INDEXED BY operations_by_state WHERE state = ?1",
+            )?
             .query_row([number], |row| row.get(0))?;
         counts.insert(word, count);
     }

@@ -7,9 +7,7 @@ use super::tenants::stale_on_conflict;
 use super::{micros, parse, timestamp};
 use crate::contract::TenantId;
 use crate::server::registry::model::{is_paced, now};
-use crate::server::registry::{
-    NewEvent, OutboxRow, RegistryError, Replay, Statistics, Tenant,
-};
+use crate::server::registry::{NewEvent, OutboxRow, RegistryError, Replay, Statistics, Tenant};
 
 /// Rows that one transaction forgets at most.
 const BITE: u32 = 500;
@@ -133,7 +131,9 @@ pub(super) fn count(
     statistics.outbox_depth = depth;
     statistics.outbox_oldest = oldest.map(timestamp).transpose()?;
     statistics.outbox_undeliverable = connection
-        .prepare_cached("SELECT count(*) FROM outbox INDEXED BY outbox_undeliverable WHERE state = 2")?
+        .prepare_cached(
+            "SELECT count(*) FROM outbox INDEXED BY outbox_undeliverable WHERE state = 2",
+        )?
         .query_row([], |row| row.get(0))?;
     Ok(())
 }

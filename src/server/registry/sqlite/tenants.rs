@@ -109,9 +109,7 @@ fn load_associations(connection: &Connection, tenant: &mut Tenant) -> Result<(),
     while let Some(row) = rows.next()? {
         let service: ServiceName = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
         if let Some(association) = tenant.associations.get_mut(&service) {
-            association
-                .databases
-                .insert(row.get(1)?, database(row, 2)?);
+            association.databases.insert(row.get(1)?, database(row, 2)?);
         }
     }
     Ok(())
@@ -263,10 +261,9 @@ pub(super) fn credentials(
     let mut statement = connection.prepare_cached(
         "SELECT module, sealed FROM credentials WHERE tenant_id = ?1 AND service = ?2 AND version = ?3",
     )?;
-    let rows = statement.query_map(
-        params![tenant.as_str(), service.as_str(), version],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let rows = statement.query_map(params![tenant.as_str(), service.as_str(), version], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
