@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 const CONNECTIONS: usize = 8192;
 /// A connection on which nothing moves for so long is closed. Longer than the 90 s that the
 /// official client keeps idle connections, so that it is never the server who closes first.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Pause after a failed accept, which happens when files run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -97,10 +97,10 @@ impl Connection {
 
     /// Fails once the connection is to be closed.
     fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        if let Some(cut) = &mut self.cut {
-            if cut.as_mut().poll(context).is_ready() {
-                self.cut = None;
-            }
+        if let Some(cut) = &mut self.cut
+            && cut.as_mut().poll(context).is_ready()
+        {
+            self.cut = None;
         }
         if self.cut.is_none() {
             return Poll::Ready(io::Error::new(

@@ -187,20 +187,17 @@ async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, Server
         .map_err(|error| failed(error.to_string()))?
         .map_err(failed)?;
     let read = |error: RegistryError| failed(error.to_string());
-    let checked = match registry.setting(MASTER_CHECK).map_err(read)? {
-        Some(value) => vault.check(&value).map_err(|error| error.to_string()),
-        None => {
-            let value = vault.check_value();
-            registry
-                .set_setting(MASTER_CHECK, value)
-                .await
-                .map_err(read)?;
-            Ok(())
+    if let Some(value) = registry.setting(MASTER_CHECK).map_err(read)? {
+        if let Err(error) = vault.check(&value) {
+            registry.close().await;
+            return Err(ServerError::MasterKey(error.to_string()));
         }
-    };
-    if let Err(reason) = checked {
-        registry.close().await;
-        return Err(ServerError::MasterKey(reason));
+    } else {
+        let value = vault.check_value();
+        registry
+            .set_setting(MASTER_CHECK, value)
+            .await
+            .map_err(read)?;
     }
     let digests = settings
         .api_keys

@@ -23,7 +23,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// Returns the login slot of a credentials version.
 pub(crate) fn slot(version: u32) -> Slot {
-    usize::from(version % 2 == 0)
+    usize::from(version.is_multiple_of(2))
 }
 
 /// A tenant with its associations.

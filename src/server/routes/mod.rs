@@ -27,6 +27,7 @@ use super::error::ApiError;
 use super::service::{Reply, Tenancy};
 use crate::contract::admin::ServerInfo;
 
+use Access::{Keyed, Open};
 use gate::{Gate, gate};
 use health::Readiness;
 
@@ -92,8 +93,6 @@ pub(crate) fn router(app: Shared) -> Router {
         let methods = gated(&app, access, path, methods.fallback(method_not_allowed));
         router = std::mem::take(&mut router).route(path, methods);
     };
-    use Access::{Keyed, Open};
-
     add(Open, "/healthz", get(health::alive));
     add(Open, "/readyz", get(health::ready));
     add(Open, "/metrics", get(health::metrics));

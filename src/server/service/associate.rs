@@ -305,7 +305,7 @@ impl Tenancy {
         draft.made = true;
         draft.begin(OperationKind::Provision);
         self.associate(&mut draft, service, mode, &wanted.settings, wanted.force)?;
-        Ok(Outcome::Changed(draft))
+        Ok(Outcome::Changed(Box::new(draft)))
     }
 
     /// Takes up the provisioning of those of `services` that are not ready and not worked on.
@@ -340,7 +340,7 @@ impl Tenancy {
             refuse_while_busy(unfinished, service)?;
             self.provision(&mut draft, service)?;
         }
-        Ok(Outcome::Changed(draft))
+        Ok(Outcome::Changed(Box::new(draft)))
     }
 
     /// Refuses an isolation mode that services cannot work in, with the reason for each.
@@ -579,7 +579,7 @@ impl Tenancy {
                     refuse_while_busy(&unfinished, service)?;
                     tenancy.provision(&mut draft, service)?;
                 }
-                Ok(Outcome::Changed(draft))
+                Ok(Outcome::Changed(Box::new(draft)))
             },
             render_change,
         )

@@ -288,7 +288,7 @@ impl Tenancy {
                 wanted.force,
             )?;
         }
-        Ok(Outcome::Changed(draft))
+        Ok(Outcome::Changed(Box::new(draft)))
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
         warnings: Vec<String>,
     },
     /// Something is to be done.
-    Changed(Draft),
+    Changed(Box<Draft>),
 }
 
 impl Outcome {

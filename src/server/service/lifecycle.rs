@@ -250,7 +250,7 @@ fn suspend_tenant(current: Current) -> Result<Outcome, ApiError> {
         );
     }
     draft.event(EventType::TenantSuspended, None);
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 fn suspend_service(current: Current, service: &ServiceName) -> Result<Outcome, ApiError> {
@@ -276,7 +276,7 @@ fn suspend_service(current: Current, service: &ServiceName) -> Result<Outcome, A
             Some(payloads::suspended(service, previous)),
         );
     }
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 fn reactivate_tenant(current: Current, services_too: bool) -> Result<Outcome, ApiError> {
@@ -289,7 +289,8 @@ fn reactivate_tenant(current: Current, services_too: bool) -> Result<Outcome, Ap
             .any(|association| association.state == AssociationState::Suspended)
     };
     let tenant_suspended = tenant.status == TenantStatus::Suspended;
-    if !tenant_suspended && !(services_too && suspended(&tenant)) {
+    let wakes_services = services_too && suspended(&tenant);
+    if !tenant_suspended && !wakes_services {
         let warnings = if suspended(&tenant) {
             vec!["the tenant is active; some of its services are suspended one by one".to_owned()]
         } else {
@@ -327,7 +328,7 @@ fn reactivate_tenant(current: Current, services_too: bool) -> Result<Outcome, Ap
             reactivated_event(&mut draft, &service);
         }
     }
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 fn reactivate_service(current: Current, service: &ServiceName) -> Result<Outcome, ApiError> {
@@ -354,7 +355,7 @@ fn reactivate_service(current: Current, service: &ServiceName) -> Result<Outcome
     if draft.tenant().pair(service) == Pair::Active {
         reactivated_event(&mut draft, service);
     }
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 fn reactivated_event(draft: &mut Draft, service: &ServiceName) {

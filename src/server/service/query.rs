@@ -18,7 +18,7 @@ use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 use crate::server::error::ApiError;
 use crate::server::registry::model::slot;
-use crate::server::registry::{OperationFilter, Pair, TenantFilter};
+use crate::server::registry::{Operation, OperationFilter, Pair, TenantFilter};
 use crate::server::vault::Place;
 
 /// Page length when the request names none.
@@ -54,13 +54,11 @@ fn limit(problems: &mut Problems, text: Option<&String>) -> u32 {
     let Some(text) = text else {
         return DEFAULT_LIMIT;
     };
-    match text.parse() {
-        Ok(limit @ 1..=LONGEST_PAGE) => limit,
-        _ => {
-            problems.add("limit", format!("is not a number from 1 to {LONGEST_PAGE}"));
-            DEFAULT_LIMIT
-        }
+    if let Ok(limit @ 1..=LONGEST_PAGE) = text.parse() {
+        return limit;
     }
+    problems.add("limit", format!("is not a number from 1 to {LONGEST_PAGE}"));
+    DEFAULT_LIMIT
 }
 
 fn write_cursor(text: &str) -> String {
@@ -195,10 +193,7 @@ impl Tenancy {
             .filter(|_| more)
             .map(|operation| write_cursor(&operation.sequence.to_string()));
         Ok(OperationPage {
-            items: operations
-                .iter()
-                .map(|operation| operation.record())
-                .collect(),
+            items: operations.iter().map(Operation::record).collect(),
             next_cursor,
         })
     }

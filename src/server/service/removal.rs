@@ -177,7 +177,7 @@ fn plan_removal(
         });
     }
     supersede_retirements(&mut draft, &unfinished, Some(service));
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 fn plan_purge(current: Current) -> Result<Outcome, ApiError> {
@@ -247,5 +247,5 @@ fn plan_purge(current: Current) -> Result<Outcome, ApiError> {
         count * 3
     ));
     supersede_retirements(&mut draft, &unfinished, None);
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }

@@ -94,7 +94,7 @@ impl Tenancy {
                 warnings: draft.warnings,
             });
         }
-        Ok(Outcome::Changed(draft))
+        Ok(Outcome::Changed(Box::new(draft)))
     }
 
     fn plan_service_rotation(&self, draft: &mut Draft, service: &ServiceName, grace: u64) {

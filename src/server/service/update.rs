@@ -92,7 +92,7 @@ impl Tenancy {
                 }
                 // The tenant itself stays as it is.
                 draft.tenant().updated_at = updated_at;
-                Ok(Outcome::Changed(draft))
+                Ok(Outcome::Changed(Box::new(draft)))
             },
             render_change,
         )
@@ -161,7 +161,7 @@ fn plan_update(current: Current, raw: &RawUpdate) -> Result<Outcome, ApiError> {
             plan_settings(&mut draft, service, settings);
         }
     }
-    Ok(Outcome::Changed(draft))
+    Ok(Outcome::Changed(Box::new(draft)))
 }
 
 /// Limits on the roles change first, then what products are told: a product must not be given

@@ -35,7 +35,7 @@ trait Job: Send {
 
 struct Write<T, F> {
     durability: Durability,
-    write: Option<F>,
+    change: Option<F>,
     result: Option<T>,
     reply: oneshot::Sender<Result<T, RegistryError>>,
 }
@@ -50,11 +50,11 @@ where
     }
 
     fn run(&mut self, connection: &Connection) -> Result<(), RegistryError> {
-        let write = self
-            .write
+        let change = self
+            .change
             .take()
             .ok_or_else(|| RegistryError::Corrupt("a write ran twice".into()))?;
-        self.result = Some(write(connection)?);
+        self.result = Some(change(connection)?);
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Write {
             durability,
-            write: Some(write),
+            change: Some(write),
             result: None,
             reply,
         };
