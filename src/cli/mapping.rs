@@ -2,6 +2,7 @@
 //! new error does not compile until someone has chosen its exit status.
 
 use super::failure::{Failure, Kind};
+use crate::client::{ClientError, ErrorKind};
 use crate::link::LinkError;
 use crate::server::ServerError;
 
@@ -39,8 +40,65 @@ impl From<ServerError> for Failure {
         }
     }
 }
-impl From<crate::client::ClientError> for Failure {
-    fn from(_: crate::client::ClientError) -> Self {
-        unimplemented!()
+
+/// Codes of the server that have a page of their own.
+const SERVER_CODES: &[&str] = &[
+    "tenant.not_found",
+    "tenant.conflict",
+    "auth.invalid_key",
+    "request.invalid",
+    "plan.changed",
+    "service.unknown",
+    "isolation.unsupported",
+    "operation.not_found",
+    "association.not_found",
+    "association.exists",
+];
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let (kind, general) = match &error.kind {
+            ErrorKind::Usage => (Kind::Usage, "request.invalid"),
+            ErrorKind::Auth => (Kind::Auth, "auth.refused"),
+            // Fail closed: to a product, such a tenant is forbidden.
+            ErrorKind::Suspended { .. } => (Kind::Auth, "tenant.suspended"),
+            ErrorKind::NotFound => (Kind::NotFound, "manager.not_found"),
+            ErrorKind::Conflict => (Kind::Conflict, "manager.conflict"),
+            ErrorKind::Unsupported => (Kind::Unsupported, "manager.unsupported"),
+            ErrorKind::Unavailable => (Kind::Unavailable, "manager.unavailable"),
+            ErrorKind::BreakerOpen { .. } => (Kind::Unavailable, "manager.breaker_open"),
+            ErrorKind::Deadline => (Kind::Deadline, "deadline.passed"),
+            ErrorKind::Protocol => (Kind::Unavailable, "manager.protocol"),
+        };
+        let own = SERVER_CODES.iter().find(|code| **code == error.code());
+        let said = error.answer.as_ref().map(|answer| answer.message.clone());
+        let message = match said.filter(|text| !text.is_empty()) {
+            Some(text) => text,
+            None => error.to_string(),
+        };
+        let mut failure = Self::new(kind, own.copied().unwrap_or(general), message)
+            .request(error.request_id.clone());
+        if failure.message != error.to_string() {
+            failure = failure.cause(&error);
+        }
+        if error.outcome_unknown.is_some() {
+            return failure.hint(
+                "the change may have been made: look at the tenant, then run the same command again, which is safe",
+            );
+        }
+        match &error.kind {
+            ErrorKind::Auth => failure.hint("check the API key and where it comes from: `lerianctl config explain api-key`"),
+            ErrorKind::Unsupported => failure.hint(
+                "this command needs an extension that only lerianctl's Tenant Manager has; upgrade the server, or check the URL",
+            ),
+            ErrorKind::Unavailable => failure.hint("check that the server runs and that its URL is right: `lerianctl config explain server`"),
+            ErrorKind::Protocol => failure.hint("check that the URL is that of a Tenant Manager: `lerianctl config explain server`"),
+            ErrorKind::NotFound
+            | ErrorKind::Usage
+            | ErrorKind::Suspended { .. }
+            | ErrorKind::Conflict
+            | ErrorKind::BreakerOpen { .. }
+            | ErrorKind::Deadline => failure,
+        }
     }
 }

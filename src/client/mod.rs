@@ -1,111 +1,96 @@
-//! Tenant Manager client. Placeholder with the names that the command line uses: the client
-//! engineer replaces this file wholly (and adapts `src/cli` where a name differs).
-#![allow(missing_docs, clippy::all, clippy::pedantic, reason = "stub")]
-use crate::contract::admin::*;
-use crate::contract::*;
-use crate::secret::Secret;
+//! Tenant Manager client: retry, breaker, cache, limits.
+//!
+//! [`TenantManager`] has one method per endpoint. Every call is bounded: in time, by the deadline
+//! of the request and that of the command; in size, while the answer still arrives; in attempts, by
+//! [`RetryPolicy`] and its budget. Writes carry an `Idempotency-Key`, so a write whose answer was
+//! lost is asked for again rather than guessed at.
+
+mod admin;
+mod breaker;
+mod call;
+mod contract;
+mod error;
+mod retry;
+mod transport;
+mod watch;
+
+pub use admin::{OperationQuery, ServiceAction, TenantAction, TenantQuery};
+pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejected};
+pub use contract::Association;
+pub use error::{Answer, ClientError, Details, ErrorKind};
+pub use retry::RetryPolicy;
+
+use std::sync::Arc;
 use std::time::Duration;
-#[derive(Debug, Clone, Default)]
-pub struct TenantQuery {
-    pub search: Option<String>,
-    pub status: Option<String>,
-    pub environment: Option<String>,
-    pub service: Option<String>,
-    pub limit: Option<u32>,
-    pub cursor: Option<String>,
-}
-#[derive(Debug, Clone, Default)]
-pub struct OperationQuery {
-    pub tenant: Option<String>,
-    pub state: Option<String>,
-    pub limit: Option<u32>,
-    pub cursor: Option<String>,
-}
-#[derive(Debug, Clone, Copy)]
-pub enum TenantAction {
-    Suspend,
-    Reactivate,
-    Rotate,
-    Purge,
-    Provision,
-    Invalidate,
-}
-#[derive(Debug, Clone, Copy)]
-pub enum ServiceAction {
-    Suspend,
-    Reactivate,
-    Remove,
-}
-#[derive(Debug)]
-pub enum ClientError {
-    X,
-}
-#[derive(Debug, Clone)]
-pub struct Breaker {
-    pub threshold: u32,
-    pub open_for: Duration,
-}
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// How a Tenant Manager is reached and how patient the client is.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
+    /// Base URL. The caller has decided whether plain http is acceptable.
+    pub base: Url,
+    /// API key, sent with every request.
+    pub api_key: Secret,
+    /// Longest time for one request, its answer included.
     pub timeout: Duration,
+    /// Longest time to open a connection.
+    pub connect_timeout: Duration,
+    /// Time for everything, counted from [`TenantManager::new`]; unlimited when absent.
     pub deadline: Option<Duration>,
-    pub breaker: Breaker,
+    /// Circuit breaker.
+    pub breaker: BreakerSettings,
+    /// Retries.
+    pub retry: RetryPolicy,
+    /// Longest answer, in bytes.
+    pub max_body: usize,
 }
+
 impl ClientSettings {
-    pub fn new(_u: url::Url, _k: Secret) -> Self {
-        unimplemented!()
+    /// Builds settings with the products' defaults: 30 s per request, answers up to 10 MiB,
+    /// a breaker of 5 failures and 30 s.
+    pub fn new(base: Url, api_key: Secret) -> Self {
+        Self {
+            base,
+            api_key,
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            deadline: None,
+            breaker: BreakerSettings::default(),
+            retry: RetryPolicy::default(),
+            max_body: 10 * 1024 * 1024,
+        }
     }
 }
+
+/// A client of one Tenant Manager. Cloning is cheap and shares connections, breaker and budget.
 #[derive(Debug, Clone)]
-pub struct TenantManager;
-type R<T> = Result<T, ClientError>;
+pub struct TenantManager {
+    inner: Arc<transport::Transport>,
+}
+
 impl TenantManager {
-    pub fn new(_: ClientSettings) -> R<Self> {
-        unimplemented!()
+    /// Builds a client; nothing is sent yet.
+    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        transport::Transport::new(settings).map(|transport| Self {
+            inner: Arc::new(transport),
+        })
     }
-    pub async fn tenants(&self, _: &TenantQuery) -> R<TenantPage> {
-        unimplemented!()
+
+    /// Returns the base URL.
+    pub fn base(&self) -> &Url {
+        &self.inner.settings.base
     }
-    pub async fn operations(&self, _: &OperationQuery) -> R<OperationPage> {
-        unimplemented!()
+
+    /// Returns the state of the circuit breaker.
+    pub fn breaker(&self) -> BreakerState {
+        self.inner.breaker.state()
     }
-    pub async fn operation(&self, _: &str) -> R<OperationRecord> {
-        unimplemented!()
-    }
-    pub async fn tenant(&self, _: &str) -> R<TenantRecord> {
-        unimplemented!()
-    }
-    pub async fn catalogue(&self) -> R<std::collections::BTreeMap<String, catalogue::Service>> {
-        unimplemented!()
-    }
-    pub async fn create_tenant(&self, _: &CreateTenantRequest) -> R<Change> {
-        unimplemented!()
-    }
-    pub async fn update_tenant(&self, _: &str, _: &UpdateTenantRequest) -> R<Change> {
-        unimplemented!()
-    }
-    pub async fn change(&self, _: &str, _: TenantAction, _: &ChangeRequest) -> R<Change> {
-        unimplemented!()
-    }
-    pub async fn service_change(
-        &self,
-        _: &str,
-        _: &ServiceName,
-        _: ServiceAction,
-        _: &ChangeRequest,
-    ) -> R<Change> {
-        unimplemented!()
-    }
-    pub async fn add_service(&self, _: &str, _: &ServiceName, _: &AddServiceRequest) -> R<Change> {
-        unimplemented!()
-    }
-    pub async fn databases(&self, _: Option<&str>, _: Option<&str>) -> R<DatabaseList> {
-        unimplemented!()
-    }
-    pub async fn verify(&self, _: &str, _: &ChangeRequest) -> R<Verification> {
-        unimplemented!()
-    }
-    pub async fn watch(&self, _: &str, _: impl FnMut(&OperationRecord)) -> R<OperationRecord> {
-        unimplemented!()
+
+    /// Returns the key that tenants' connections are sealed with in a shared cache.
+    pub fn sealer(&self) -> crate::secret::Sealer {
+        crate::secret::Sealer::derive(&self.inner.settings.api_key, "tenant-connections")
     }
 }
