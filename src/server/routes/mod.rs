@@ -190,10 +190,6 @@ fn gated(
         .layer(from_fn_with_state(state, gate))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature tower-http wants"
-)]
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::new(
         StatusCode::INTERNAL_SERVER_ERROR,

@@ -328,11 +328,7 @@ impl Tenancy {
             }
         }
         if stuck.is_empty() {
-            return Ok(Outcome::Unchanged {
-                tenant,
-                operation: running,
-                warnings: Vec::new(),
-            });
+            return Ok(Outcome::under_way(tenant, running));
         }
         let mut draft = Draft::new(tenant);
         draft.begin(OperationKind::Provision);
@@ -567,11 +563,10 @@ impl Tenancy {
                     .map(|service| under_way(&unfinished, service, &[OperationKind::Provision]))
                     .collect::<Option<Vec<_>>>();
                 if let Some(running) = running {
-                    return Ok(Outcome::Unchanged {
+                    return Ok(Outcome::under_way(
                         tenant,
-                        operation: running.first().map(|operation| (*operation).clone()),
-                        warnings: Vec::new(),
-                    });
+                        running.first().map(|operation| (*operation).clone()),
+                    ));
                 }
                 let mut draft = Draft::new(tenant);
                 draft.begin(OperationKind::Provision);

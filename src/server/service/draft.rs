@@ -14,26 +14,44 @@ use crate::server::registry::{
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Everything is so already.
-    Unchanged {
-        /// The tenant.
-        tenant: Tenant,
-        /// What is under way for it, if that is what was asked for.
-        operation: Option<Operation>,
-        /// Things the operator should know.
-        warnings: Vec<String>,
-    },
+    Unchanged(Box<Unchanged>),
     /// Something is to be done.
     Changed(Box<Draft>),
+}
+
+/// What there is to say when nothing is to be done.
+#[derive(Debug)]
+pub(crate) struct Unchanged {
+    /// The tenant.
+    pub(crate) tenant: Tenant,
+    /// What is under way for it, if that is what was asked for.
+    pub(crate) operation: Option<Operation>,
+    /// Things the operator should know.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Outcome {
     /// Says that nothing is to be done.
     pub(crate) fn unchanged(tenant: Tenant) -> Self {
-        Self::Unchanged {
+        Self::under_way(tenant, None)
+    }
+
+    /// Says that nothing is to be done because `operation` does it already.
+    pub(crate) fn under_way(tenant: Tenant, operation: Option<Operation>) -> Self {
+        Self::Unchanged(Box::new(Unchanged {
+            tenant,
+            operation,
+            warnings: Vec::new(),
+        }))
+    }
+
+    /// Says that nothing is to be done, and what the operator should know about it.
+    pub(crate) fn unchanged_with(tenant: Tenant, warnings: Vec<String>) -> Self {
+        Self::Unchanged(Box::new(Unchanged {
             tenant,
             operation: None,
-            warnings: Vec::new(),
-        }
+            warnings,
+        }))
     }
 }
 

@@ -296,11 +296,7 @@ fn reactivate_tenant(current: Current, services_too: bool) -> Result<Outcome, Ap
         } else {
             Vec::new()
         };
-        return Ok(Outcome::Unchanged {
-            tenant,
-            operation: None,
-            warnings,
-        });
+        return Ok(Outcome::unchanged_with(tenant, warnings));
     }
     let mut draft = Draft::new(tenant);
     let at = draft.tenant().updated_at;

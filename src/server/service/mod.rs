@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 pub(crate) use associate::{RawAdd, RawAssociate};
 pub(crate) use connections::Answers;
 pub(crate) use create::{RawContractCreate, RawCreate};
-pub(crate) use draft::Outcome;
+pub(crate) use draft::{Outcome, Unchanged};
 pub(crate) use lifecycle::RawChange;
 pub(crate) use payloads::event;
 pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
@@ -207,11 +207,12 @@ impl Tenancy {
             let current = self.current(&target).await?;
             let before = current.tenant.clone();
             let draft = match rule(self, current)? {
-                Outcome::Unchanged {
-                    tenant,
-                    operation,
-                    warnings,
-                } => {
+                Outcome::Unchanged(unchanged) => {
+                    let Unchanged {
+                        tenant,
+                        operation,
+                        warnings,
+                    } = *unchanged;
                     let plan = Plan::new(Vec::new(), Vec::new(), warnings);
                     expected(&plan, &intent)?;
                     let change = Change {

@@ -137,11 +137,7 @@ fn plan_removal(
         let running = under_way(&unfinished, service, &[OperationKind::Remove]).cloned();
         // Removing again with the data is how kept data is dropped later.
         if running.is_some() || !(drop_data && kept) {
-            return Ok(Outcome::Unchanged {
-                tenant,
-                operation: running,
-                warnings: Vec::new(),
-            });
+            return Ok(Outcome::under_way(tenant, running));
         }
     }
     let told = matches!(
@@ -195,11 +191,7 @@ fn plan_purge(current: Current) -> Result<Outcome, ApiError> {
             .find(|operation| operation.kind == OperationKind::Purge)
             .cloned();
         if running.is_some() || !left {
-            return Ok(Outcome::Unchanged {
-                tenant,
-                operation: running,
-                warnings: Vec::new(),
-            });
+            return Ok(Outcome::under_way(tenant, running));
         }
     }
     let was_active = tenant.status == TenantStatus::Active;

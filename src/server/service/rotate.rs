@@ -88,11 +88,7 @@ impl Tenancy {
             .as_ref()
             .is_some_and(|operation| operation.services.is_empty())
         {
-            return Ok(Outcome::Unchanged {
-                tenant: draft.commit.tenant,
-                operation: None,
-                warnings: draft.warnings,
-            });
+            return Ok(Outcome::unchanged_with(draft.commit.tenant, draft.warnings));
         }
         Ok(Outcome::Changed(Box::new(draft)))
     }

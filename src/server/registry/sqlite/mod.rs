@@ -3,6 +3,8 @@
 mod operations;
 mod outbox;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -117,7 +119,7 @@ impl SqliteRegistry {
     }
 
     fn configure(connection: &Connection) -> rusqlite::Result<()> {
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(Duration::from_secs(2))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(())
     }
