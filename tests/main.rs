@@ -4,6 +4,12 @@
 mod support;
 
 mod cache_servers;
+mod cli_conventions;
 mod devstack_servers;
 mod event_publish;
+mod generated;
+mod readme;
+mod server_crash;
+mod server_openapi;
+mod tenant_lifecycle;
 mod tidy;

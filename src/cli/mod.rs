@@ -84,7 +84,7 @@ enum Command {
     Man(generate::man::ManArgs),
     /// Print the JSON Schema of a kind of document
     Schema(generate::schema::SchemaArgs),
-    /// Print the command tree with the effect of every command
+    /// Print the command tree with the effect of every command, or the OpenAPI document
     Docs(generate::docs::DocsArgs),
     /// Print the versions of command line, contract and schemas
     Version(version::VersionArgs),
@@ -186,20 +186,25 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
         }
         _ => {
             let styled = error.render();
-            let text = if run.console.color_err {
-                styled.ansi().to_string()
-            } else {
-                styled.to_string()
-            };
+            // The message repeats what was typed, however long.
+            let plain: Vec<String> = styled
+                .to_string()
+                .trim_end()
+                .lines()
+                .map(|line| crate::output::table::cut(&crate::output::view::clean(line), 400))
+                .collect();
+            let plain = plain.join("\n");
             if run.console.format.is_document() {
-                let message = styled.to_string();
-                let message = message.strip_prefix("error: ").unwrap_or(&message);
-                let failure =
-                    failure::Failure::new(failure::Kind::Usage, "usage", message.trim_end());
+                let message = plain.strip_prefix("error: ").unwrap_or(&plain);
+                let failure = failure::Failure::new(failure::Kind::Usage, "usage", message);
                 run.console
                     .document(&failure.document(&serde_json::Value::Null));
             }
-            run.console.err(text.trim_end());
+            if run.console.color_err && plain == styled.to_string().trim_end() {
+                run.console.err(styled.ansi().to_string().trim_end());
+            } else {
+                run.console.err(&plain);
+            }
             2
         }
     }

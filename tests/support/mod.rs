@@ -11,10 +11,12 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(unused_imports, reason = "each test file uses a part")]
 
+mod process;
 mod sandbox;
 mod server;
 mod servers;
 
+pub(crate) use process::ServerProcess;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use server::Server;
 pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, programs};
