@@ -13,3 +13,4 @@ mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;
 mod tidy;
+mod token_inspect;

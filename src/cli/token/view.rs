@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::inspect::InspectReport;
 use super::resolve::{Resolution, Tier};
 use crate::output::console::width_of;
-use crate::output::{Rows, Tone, View};
+use crate::output::{Tone, View};
 use crate::token::{
-    Answer, Bearer, Inspection, Layer, Members, Severity, TenantState, ValidityState, Warning,
+    Answer, Bearer, Connection, Inspection, Layer, Members, Severity, TenantState, ValidityState,
+    Warning,
 };
 
 /// Longest value that is shown of a claim; `-o json` has all of it.
@@ -197,8 +198,8 @@ fn route(resolution: &Resolution, out: &mut View) {
             out.plain(text).line();
         }
     }
-    if !route.connections.is_empty() {
-        out.table(&connections(resolution));
+    for to in &route.connections {
+        paragraph(&connection(to), 2, out);
     }
     warnings(&route.findings, out);
 }
@@ -230,26 +231,21 @@ fn answer(answer: &Answer) -> String {
     format!("{} ({by}{doubt})", parts.join(" "))
 }
 
-fn connections(resolution: &Resolution) -> Rows {
-    Rows {
-        columns: vec!["module", "address", "database", "schema", "user", "sslmode"],
-        cells: resolution
-            .route
-            .connections
-            .iter()
-            .map(|to| {
-                vec![
-                    to.module.clone(),
-                    format!("{}:{}", to.host, to.port),
-                    to.database.clone(),
-                    to.schema.clone().unwrap_or_else(|| "-".to_owned()),
-                    to.user.clone(),
-                    to.sslmode.clone(),
-                ]
-            })
-            .collect(),
-        ..Rows::default()
-    }
+fn connection(to: &Connection) -> String {
+    let schema = to
+        .schema
+        .as_ref()
+        .map(|schema| format!(", schema {schema}"))
+        .unwrap_or_default();
+    let replica = if to.replica {
+        ", reads also from a replica"
+    } else {
+        ""
+    };
+    format!(
+        "{}: {}:{}/{}{schema}, user {}, sslmode {}{replica}",
+        to.module, to.host, to.port, to.database, to.user, to.sslmode
+    )
 }
 
 /// Writes `text` indented, broken at spaces where the terminal ends.
@@ -284,3 +280,6 @@ fn cut(text: &str, longest: usize) -> String {
     short.push('…');
     short
 }
+
+#[cfg(test)]
+mod tests;
