@@ -11,13 +11,13 @@ use super::resolve::{Resolution, resolve};
 use super::source::Source;
 use super::view;
 use crate::cli::complete;
-use crate::cli::failure::{Failure, Kind};
+use crate::cli::failure::Failure;
 use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::output::{Report, View};
 use crate::secret::Secret;
 use crate::token::jwks::SharedSecrets;
-use crate::token::{Inspection, Keys, Route, Severity, TokenError, Verification};
+use crate::token::{Inspection, Keys, Severity, Verification};
 
 /// Show what a token says, check its signature, and where a product would route it
 ///
@@ -114,35 +114,5 @@ impl Report for InspectReport {
                 .as_ref()
                 .is_none_or(|done| done.verified && !grave)
             && self.resolution.as_ref().is_none_or(Resolution::holds)
-    }
-}
-
-impl From<TokenError> for Failure {
-    fn from(error: TokenError) -> Self {
-        let failure = Self::new(Kind::Usage, error.code(), error.to_string());
-        let failure = match Route::of_error(&error).answer {
-            Some(answer) => failure.cause(format!(
-                "a product answers {} `{}`",
-                answer.status,
-                answer.code.unwrap_or_default()
-            )),
-            None => failure,
-        };
-        match error {
-            TokenError::Document {
-                field: Some(field), ..
-            } => failure.hint_command(
-                "take the token out of the document",
-                format!("jq -r .{field} answer.json | lerianctl token inspect -"),
-            ),
-            TokenError::Empty
-            | TokenError::TooLarge { .. }
-            | TokenError::Document { field: None }
-            | TokenError::Parts { .. }
-            | TokenError::Encrypted
-            | TokenError::Base64 { .. }
-            | TokenError::Json { .. }
-            | TokenError::NotAnObject { .. } => failure,
-        }
     }
 }

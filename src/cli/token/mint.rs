@@ -1,7 +1,6 @@
 //! `lerianctl token mint`.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -10,15 +9,17 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::cli::complete;
+use crate::cli::dev::DataArgs;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
-use crate::cli::invocation::{Invocation, development_folder};
+use crate::cli::invocation::Invocation;
 use crate::cli::values::pair;
 use crate::contract::TenantId;
 use crate::contract::ids::TenantRef;
+use crate::devstack::stack::{Home, Keys};
 use crate::output::{Report, View};
 use crate::secret::Secret;
-use crate::token::{Claims, MintError, SigningKey, SigningKeyError, TokenType};
+use crate::token::{Claims, SigningKey, TokenType};
 
 /// Make a token for a development server
 ///
@@ -53,9 +54,8 @@ pub struct MintArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair, action = ArgAction::Append)]
     claim: Vec<(String, String)>,
 
-    /// Data folder of the development stack [default: in the data folder]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// Mints a token.
@@ -118,9 +118,17 @@ fn signing_key(
     key_set: &Value,
     server: &str,
 ) -> Result<SigningKey, Failure> {
-    let folder = development_folder(run, args.data.as_ref())?;
-    let text = read_key(run, &folder)?;
-    let key = SigningKey::from_pem(&text)?;
+    let folder = args.data.folder(run)?;
+    let Some(home) = Home::existing(&folder)? else {
+        return Err(Failure::new(
+            Kind::NotFound,
+            "token.no_stack",
+            format!("there is no development stack in `{}`", folder.display()),
+        )
+        .hint("name the data folder of that server's stack with `--data DIR`")
+        .hint_command("or start one", "lerianctl dev up --detach"));
+    };
+    let key = stack_key(&Keys::new(&home))?;
     let known = key_set["keys"]
         .as_array()
         .is_some_and(|keys| keys.iter().any(|known| known["kid"] == key.id()));
@@ -138,15 +146,20 @@ fn signing_key(
     .hint("name the data folder of that server's stack with `--data DIR`"))
 }
 
-fn read_key(run: &Invocation, folder: &std::path::Path) -> Result<Secret, Failure> {
-    let path = folder.join("keys").join("signing-key.pem");
-    run.read_secret(&path, "the signing key")
-        .map_err(|failure| {
-            failure.hint_command(
-                "it is made by the development stack",
-                "lerianctl dev up --detach",
-            )
-        })
+/// Returns the signing key of a development stack, which is made when there is none.
+pub(in crate::cli) fn stack_key(keys: &Keys) -> Result<SigningKey, Failure> {
+    let mut refused = None;
+    let pem = keys.signing_key(|| match SigningKey::generate() {
+        Ok(key) => key.to_pem().clone(),
+        Err(error) => {
+            refused = Some(error);
+            Secret::default()
+        }
+    })?;
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Ok(SigningKey::from_pem(&pem)?),
+    }
 }
 
 /// A token for trials. Holds the token, since that is what was asked for.
@@ -182,26 +195,5 @@ impl Report for TokenReport {
 
     fn name(&self) -> Option<String> {
         Some(self.token.clone())
-    }
-}
-
-impl From<MintError> for Failure {
-    fn from(error: MintError) -> Self {
-        match &error {
-            MintError::ReservedClaim(_) | MintError::IncompleteHuman(_) | MintError::Lifetime => {
-                Self::new(Kind::Usage, "token.claims", error.to_string())
-            }
-            MintError::Signing(_) => Self::new(Kind::Internal, "internal", error.to_string()),
-        }
-    }
-}
-
-impl From<SigningKeyError> for Failure {
-    fn from(error: SigningKeyError) -> Self {
-        match &error {
-            SigningKeyError::NotAKey | SigningKeyError::Refused(_) => {
-                Self::new(Kind::Usage, "token.signing_key", error.to_string())
-            }
-        }
     }
 }
