@@ -18,3 +18,5 @@ mod server_openapi;
 mod tenant_lifecycle;
 mod tidy;
 mod token_inspect;
+mod token_mint;
+mod token_resolve;
