@@ -88,6 +88,10 @@ impl From<ClientError> for Failure {
                 "the change may have been made: look at the tenant, then run the same command again, which is safe",
             );
         }
+        if error.code() == "isolation.unsupported" {
+            failure =
+                failure.hint("choose `--isolation database`, or accept the risk with `--force`");
+        }
         match &error.kind {
             ErrorKind::Auth => failure.hint("check the API key and where it comes from: `lerianctl config explain api-key`"),
             ErrorKind::Unsupported => failure.hint(
