@@ -8,6 +8,7 @@ mod cli_conventions;
 mod client_calls;
 mod client_faults;
 mod client_watch;
+mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
 mod event_publish;
