@@ -90,6 +90,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::service::list::ServiceListReport>(),
         of::<at::tenant::list::TenantListReport>(),
         of::<at::tenant::show::TenantReport>(),
+        of::<at::token::inspect::InspectReport>(),
+        of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
         ("Error", envelope("Error", schema_for!(ErrorDocument))),
         ("Summary", envelope("Summary", schema_for!(SummaryDocument))),
