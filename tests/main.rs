@@ -9,6 +9,7 @@ mod client_calls;
 mod client_faults;
 mod client_resolver;
 mod client_watch;
+mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
 mod event_publish;
