@@ -7,6 +7,7 @@ mod cache_servers;
 mod cli_conventions;
 mod devstack_servers;
 mod event_publish;
+mod explain_pages;
 mod generated;
 mod readme;
 mod server_crash;
