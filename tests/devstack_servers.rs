@@ -7,7 +7,7 @@ use lerianctl::link::redis::RedisEndpoint;
 use super::support::{Postgres, Redis, RedisCluster};
 
 /// Opens a session as the endpoint says.
-async fn session(endpoint: &PostgresEndpoint) -> tokio_postgres::Client {
+pub(crate) async fn session(endpoint: &PostgresEndpoint) -> tokio_postgres::Client {
     let password = endpoint.password.as_ref().expect("there is a password");
     let (client, connection) = tokio_postgres::Config::new()
         .host(&endpoint.host)
@@ -23,7 +23,7 @@ async fn session(endpoint: &PostgresEndpoint) -> tokio_postgres::Client {
 }
 
 /// Opens a connection as the endpoint says.
-async fn connection(endpoint: &RedisEndpoint) -> redis::aio::MultiplexedConnection {
+pub(crate) async fn connection(endpoint: &RedisEndpoint) -> redis::aio::MultiplexedConnection {
     let password = endpoint.password.as_ref().expect("there is a password");
     let url = format!(
         "redis://:{}@{}:{}",

@@ -5,7 +5,11 @@ mod support;
 
 mod cache_servers;
 mod cli_conventions;
+mod client_calls;
+mod client_faults;
+mod client_watch;
 mod devstack_servers;
+mod devstack_stack;
 mod event_publish;
 mod explain_pages;
 mod generated;

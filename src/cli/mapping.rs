@@ -3,8 +3,10 @@
 
 use super::failure::{Failure, Kind};
 use crate::client::{ClientError, ErrorKind};
+use crate::devstack::DevstackError;
 use crate::link::LinkError;
 use crate::server::ServerError;
+use crate::token::mint::SigningKeyError;
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
@@ -90,6 +92,44 @@ impl From<ClientError> for Failure {
             | ErrorKind::Conflict
             | ErrorKind::BreakerOpen { .. }
             | ErrorKind::Deadline => failure,
+        }
+    }
+}
+
+impl From<DevstackError> for Failure {
+    fn from(error: DevstackError) -> Self {
+        let text = error.to_string();
+        match error {
+            DevstackError::Missing(missing) => {
+                let failure = Self::new(Kind::Usage, "dev.missing_program", text);
+                match missing.install_command() {
+                    Some(command) => failure.hint_command("install it", command),
+                    None => {
+                        failure.hint("install it, or name its folder with `--postgres-bin DIR`")
+                    }
+                }
+            }
+            DevstackError::Folder { .. } => Self::new(Kind::Conflict, "dev.folder", text),
+            DevstackError::Busy { .. } => Self::new(Kind::Conflict, "dev.busy", text)
+                .hint_command("look at it", "lerianctl dev status")
+                .hint_command("stop it", "lerianctl dev down"),
+            DevstackError::NoAccount { .. } => Self::new(Kind::Usage, "dev.no_account", text),
+            DevstackError::Failed { .. } => Self::new(Kind::Unavailable, "dev.server_failed", text),
+            DevstackError::Deadline { .. } => {
+                Self::new(Kind::Unavailable, "dev.server_deadline", text)
+            }
+            DevstackError::Link(error) => Self::from(error),
+            DevstackError::Io { .. } => Self::new(Kind::Unavailable, "dev.files", text),
+        }
+    }
+}
+
+impl From<SigningKeyError> for Failure {
+    fn from(error: SigningKeyError) -> Self {
+        match error {
+            SigningKeyError::NotAKey | SigningKeyError::Refused(_) => {
+                Self::new(Kind::Conflict, "token.signing_key", error.to_string())
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod approve;
 pub mod change;
 pub mod complete;
 pub mod db;
+pub mod dev;
 pub mod effects;
 pub mod environment;
 pub mod explain;
@@ -69,6 +70,9 @@ enum Command {
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
+    #[command(subcommand)]
+    Dev(dev::DevCommand),
     /// The Tenant Manager
     #[command(subcommand)]
     Server(server::ServerCommand),
@@ -144,6 +148,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
         Command::Operation(command) => command.run(run),
+        Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
         Command::Completion(args) => generate::completion::completion(run, args),

@@ -6,10 +6,12 @@
 //! lost is asked for again rather than guessed at.
 
 mod admin;
+mod answer;
 mod breaker;
 mod call;
 mod contract;
 mod error;
+mod http;
 mod retry;
 mod transport;
 mod watch;
@@ -18,6 +20,7 @@ pub use admin::{OperationQuery, ServiceAction, TenantAction, TenantQuery};
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejected};
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};
+pub use http::public_json;
 pub use retry::RetryPolicy;
 
 use std::sync::Arc;

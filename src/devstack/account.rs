@@ -1,7 +1,8 @@
 //! The unprivileged account that the servers run under when we are root.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{fchown, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -58,10 +59,15 @@ impl Account {
         command.uid(self.uid).gid(self.gid);
     }
 
-    /// Gives `path` itself, not what is in it, to this account.
-    pub fn own(&self, path: &Path) -> Result<(), DevstackError> {
-        chown(path, Some(self.uid), Some(self.gid))
+    /// Gives the folder `path` itself, not what is in it, to this account; a link is not followed.
+    pub fn own_folder(&self, path: &Path) -> Result<(), DevstackError> {
+        lchown(path, Some(self.uid), Some(self.gid))
             .map_err(DevstackError::io("cannot give away", path))
+    }
+
+    /// Gives an open file to this account.
+    pub fn own_file(&self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))
     }
 
     /// Returns true when this account can enter `folder`. It is tried, not computed.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Names under which a Redis server is installed; Valkey speaks the same protocol.
-const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+pub(crate) const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// Folders that hold programs and may be missing from PATH.
 const USUAL_FOLDERS: [&str; 8] = [
@@ -58,13 +58,11 @@ impl Programs {
     pub fn find(path: &OsStr, postgres_bin: Option<&Path>) -> Result<Self, MissingPrograms> {
         match (find_postgres(path, postgres_bin), find_redis(path)) {
             (Some(postgres), Some(redis)) => Ok(Self { postgres, redis }),
-            (postgres, redis) => Err(MissingPrograms {
-                postgres: postgres.is_none(),
-                redis: redis.is_none(),
-                searched: postgres_bin.map(Path::to_owned),
-                system: System::detect(),
-                root: rustix::process::geteuid().is_root(),
-            }),
+            (postgres, redis) => Err(MissingPrograms::new(
+                postgres.is_none(),
+                redis.is_none(),
+                postgres_bin.map(Path::to_owned),
+            )),
         }
     }
 }
@@ -177,6 +175,18 @@ pub struct MissingPrograms {
 }
 
 impl MissingPrograms {
+    /// Says what is missing on this system; `searched` is the folder that the caller named for
+    /// PostgreSQL.
+    pub fn new(postgres: bool, redis: bool, searched: Option<PathBuf>) -> Self {
+        Self {
+            postgres,
+            redis,
+            searched,
+            system: System::detect(),
+            root: rustix::process::geteuid().is_root(),
+        }
+    }
+
     /// Returns the command that installs what is missing, when the system is known.
     pub fn install_command(&self) -> Option<String> {
         self.system

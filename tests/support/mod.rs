@@ -13,11 +13,13 @@
 
 mod process;
 mod sandbox;
+mod script;
 mod server;
 mod servers;
 
 pub(crate) use process::ServerProcess;
 pub(crate) use sandbox::{Output, Sandbox};
+pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
 pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, programs};
 

@@ -87,11 +87,13 @@ impl Sandbox {
     }
 
     /// Runs the binary without input and returns what it did.
+    #[must_use = "a run that nobody looks at proves nothing"]
     pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Output {
         self.run_with_input(arguments, "")
     }
 
     /// Runs the binary with `input` on stdin and returns what it did.
+    #[must_use = "a run that nobody looks at proves nothing"]
     pub(crate) fn run_with_input<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
@@ -135,7 +137,6 @@ impl Sandbox {
 
 /// What the binary did.
 #[derive(Debug, Clone)]
-#[must_use = "a run that nobody looks at proves nothing"]
 pub(crate) struct Output {
     /// Exit status; `None` when a signal ended it.
     pub(crate) status: Option<i32>,

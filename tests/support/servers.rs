@@ -59,7 +59,16 @@ impl Redis {
     /// Starts a server for one test.
     #[must_use]
     pub(crate) fn private() -> Temporary<redis::Redis> {
-        started(block_on(temporary::redis(&programs().redis, temp_folder())))
+        Self::private_with(&[])
+    }
+
+    /// Starts a server for one test with lines added to its settings file.
+    #[must_use]
+    pub(crate) fn private_with(directives: &[&str]) -> Temporary<redis::Redis> {
+        let directives: Vec<String> = directives.iter().map(ToString::to_string).collect();
+        started(block_on(async move {
+            temporary::redis(&programs().redis, temp_folder(), &directives).await
+        }))
     }
 }
 
