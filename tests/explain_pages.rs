@@ -135,13 +135,20 @@ fn collect(path: &str, text: &str, nouns: &BTreeSet<&str>, found: &mut BTreeMap<
                     || before.ends_with("finding(Severity::Warning,"))
                 .then_some(3)
             });
+        // `Failure::new(kind, "…")`: the place does not tell which kind.
+        let failure = ["Failure::new(", "Self::new("].iter().any(|form| {
+            before.rsplit_once(form).is_some_and(|(_, kind)| {
+                kind.strip_suffix(',')
+                    .is_some_and(|kind| kind.chars().all(|c| c.is_alphanumeric() || c == ':'))
+            })
+        });
         let undotted = ["usage", "internal"].contains(&literal) && exit.is_some();
         if !undotted && (!is_code(literal) || is_other(literal)) {
             continue;
         }
         let http = exit.is_none().then(|| http_of(&before)).flatten();
         let noun = literal.split('.').next().unwrap_or_default();
-        if exit.is_none() && http.is_none() && !nouns.contains(noun) {
+        if exit.is_none() && http.is_none() && !failure && !nouns.contains(noun) {
             continue;
         }
         let raised = found.entry(literal.to_owned()).or_default();
@@ -379,6 +386,7 @@ fn bad_samples_are_found() {
         Problem::new(\"config.odd\", \"\");
         finding(Severity::Warning, \"config.odd\", \"\");
         // \"tenant.commented\"
+        Failure::new(kind, \"stack.any\", \"\");
         ApiError::not_found(\"thing.gone\", \"\");
         ApiError::new(StatusCode::UNAUTHORIZED, \"auth.odd\", \"\");
         let (code, other) = (\"tenant.helper\", \"something.else\");
@@ -401,6 +409,7 @@ fn bad_samples_are_found() {
             ("auth.odd", vec![4], vec![401]),
             ("config.odd", vec![2, 3], vec![]),
             ("internal", vec![1], vec![]),
+            ("stack.any", vec![], vec![]),
             ("stack.foreign", vec![6], vec![]),
             ("tenant.helper", vec![], vec![]),
             ("thing.gone", vec![5], vec![404]),
