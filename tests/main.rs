@@ -14,6 +14,7 @@ mod event_publish;
 mod explain_pages;
 mod generated;
 mod readme;
+mod schema_output;
 mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;
