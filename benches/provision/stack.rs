@@ -77,7 +77,7 @@ impl Stack {
             log: log.clone(),
         });
         let postgres = postgres.await.unwrap();
-        let redis = temporary::redis(&programs.redis, &std::env::temp_dir(), &[])
+        let redis = temporary::redis(&programs.redis, &std::env::temp_dir())
             .await
             .unwrap();
         let home = tempfile::tempdir().unwrap();
