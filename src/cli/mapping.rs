@@ -6,7 +6,7 @@ use crate::client::{ClientError, ErrorKind};
 use crate::devstack::DevstackError;
 use crate::link::LinkError;
 use crate::server::ServerError;
-use crate::token::mint::SigningKeyError;
+use crate::token::{MintError, Route, SigningKeyError, TokenError};
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
@@ -130,6 +130,47 @@ impl From<SigningKeyError> for Failure {
             SigningKeyError::NotAKey | SigningKeyError::Refused(_) => {
                 Self::new(Kind::Conflict, "token.signing_key", error.to_string())
             }
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let failure = Self::new(Kind::Usage, error.code(), error.to_string());
+        let failure = match Route::of_error(&error).answer {
+            Some(answer) => failure.cause(format!(
+                "a product answers {} `{}`",
+                answer.status,
+                answer.code.unwrap_or_default()
+            )),
+            None => failure,
+        };
+        match error {
+            TokenError::Document {
+                field: Some(field), ..
+            } => failure.hint_command(
+                "take the token out of the document",
+                format!("jq -r .{field} answer.json | lerianctl token inspect -"),
+            ),
+            TokenError::Empty
+            | TokenError::TooLarge { .. }
+            | TokenError::Document { field: None }
+            | TokenError::Parts { .. }
+            | TokenError::Encrypted
+            | TokenError::Base64 { .. }
+            | TokenError::Json { .. }
+            | TokenError::NotAnObject { .. } => failure,
+        }
+    }
+}
+
+impl From<MintError> for Failure {
+    fn from(error: MintError) -> Self {
+        match &error {
+            MintError::ReservedClaim(_) | MintError::IncompleteHuman(_) | MintError::Lifetime => {
+                Self::new(Kind::Usage, "token.claims", error.to_string())
+            }
+            MintError::Signing(_) => Self::new(Kind::Internal, "internal", error.to_string()),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod operation;
 pub mod server;
 pub mod service;
 pub mod tenant;
+pub mod token;
 pub mod topics;
 pub mod values;
 pub mod version;
@@ -67,6 +68,9 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Tokens (JWT): what they say, who signed them, where they lead
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
@@ -147,6 +151,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
         Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),

@@ -95,6 +95,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::service::list::ServiceListReport>(),
         of::<at::tenant::list::TenantListReport>(),
         of::<at::tenant::show::TenantReport>(),
+        of::<at::token::inspect::InspectReport>(),
+        of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
         ("DevEnv", envelope("DevEnv", schema_for!(VariablesDocument))),
         ("Error", envelope("Error", schema_for!(ErrorDocument))),
