@@ -3,20 +3,31 @@
 
 mod support;
 
+mod cache_command;
 mod cache_flush;
 mod cache_keyspace;
 mod cache_topology;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;
+mod client_resolver;
 mod client_watch;
+mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
+mod event_command;
 mod event_listen;
 mod event_publish;
+mod explain_pages;
 mod generated;
+mod provision_fixture;
+mod provision_isolation;
 mod readme;
+mod schema_output;
 mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;
 mod tidy;
+mod token_inspect;
+mod token_mint;
+mod token_resolve;

@@ -103,7 +103,7 @@ pub fn tail(run: &Invocation, args: &TailArgs) -> Result<Option<EventListReport>
         &subscription,
         &filter,
         until,
-        |item| sink.take(item),
+        |item| sink.take(&item),
     ))?;
     if !streams {
         return Ok(Some(sink.report));
@@ -154,9 +154,9 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn take(&mut self, item: Item) -> ControlFlow<()> {
+    fn take(&mut self, item: &Item) -> ControlFlow<()> {
         let console = &self.run.console;
-        let value = match &item {
+        let value = match item {
             Item::Listening { to, gap: None } => {
                 console.status(format!("listening to {to} on {}", self.place));
                 return ControlFlow::Continue(());
@@ -183,16 +183,16 @@ impl Sink<'_> {
             }
         };
         let open = match console.format {
-            Format::Table => console.stream(&self.human(&item)),
+            Format::Table => console.stream(&self.human(item)),
             Format::Jsonl => console.stream(&format!("{value}\n")),
-            Format::Name => match &item {
+            Format::Name => match item {
                 Item::Event(event) => console.stream(&format!("{}\n", one_line(&event.event_id))),
                 _ => true,
             },
             Format::Json | Format::Yaml | Format::Csv => true,
         };
         if !self.streams {
-            if let Item::Event(event) = &item {
+            if let Item::Event(event) = item {
                 self.report.rows.push(row(event));
             }
             self.report.items.push(value);
