@@ -5,6 +5,7 @@ mod support;
 
 mod cache_command;
 mod cache_flush;
+mod cache_invalidate;
 mod cache_keyspace;
 mod cache_topology;
 mod cli_conventions;
