@@ -55,14 +55,17 @@ fn a_new_file_is_private_and_names_places_instead_of_secrets() {
         text.contains(&format!("{{ file = \"{}\" }}", key.display())),
         "{text}"
     );
-    let mode = |path: &str| {
+    let mode_of = |path: &str| {
         std::fs::metadata(room.home().join(path))
             .unwrap()
             .permissions()
             .mode()
             & 0o777
     };
-    assert_eq!((mode(PATH), mode(".config/lerianctl")), (0o600, 0o700));
+    assert_eq!(
+        (mode_of(PATH), mode_of(".config/lerianctl")),
+        (0o600, 0o700)
+    );
     assert_eq!(names(&room), [("staging".to_owned(), true)]);
     let _: Output = room.run(["config", "validate"]).exits(3); // the key file is missing
 }

@@ -167,7 +167,7 @@ fn key_place(run: &Invocation, args: &InitArgs) -> Result<Option<KeyPlace>, Fail
         return Ok(None);
     };
     match shlex::split(command).filter(|argv| !argv.is_empty()) {
-        Some(argv) => Ok(Some(KeyPlace::Command(argv))),
+        Some(words) => Ok(Some(KeyPlace::Command(words))),
         None => Err(usage(
             "the value of `--api-key-command` is not a command: a quote is open, or there is nothing",
         )),
