@@ -4,6 +4,7 @@
 mod support;
 
 mod cache_servers;
+mod cli_completion;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;
@@ -13,10 +14,12 @@ mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
 mod event_publish;
+mod explain_pages;
 mod generated;
 mod provision_fixture;
 mod provision_isolation;
 mod readme;
+mod schema_output;
 mod server_crash;
 mod server_openapi;
 mod tenant_lifecycle;

@@ -13,6 +13,7 @@
 
 mod process;
 mod sandbox;
+pub(crate) mod schema;
 mod script;
 mod server;
 mod servers;

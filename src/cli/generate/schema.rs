@@ -1,7 +1,10 @@
 //! `lerianctl schema`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use schemars::{JsonSchema, Schema, schema_for};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::cli::failure::{Failure, Kind};
@@ -52,7 +55,16 @@ pub fn schema(run: &Invocation, args: &SchemaArgs) -> Result<(), Failure> {
 }
 
 fn of<R: Report + JsonSchema>() -> (&'static str, Value) {
-    (R::KIND, envelope(R::KIND, schema_for!(R)))
+    (R::KIND, envelope(R::KIND, written::<R>()))
+}
+
+/// Returns the schema of what is written, not of what would be read: a key that may be left out
+/// is optional, every other is required.
+fn written<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
 }
 
 /// Adds what every document carries to the schema of its body.
@@ -84,6 +96,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::change::ChangeReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
+        of::<at::dev::down::DownReport>(),
+        of::<at::dev::reset::ResetReport>(),
+        of::<at::dev::status::StatusReport>(),
         of::<at::explain::ExplainReport>(),
         of::<at::operation::list::OperationListReport>(),
         of::<at::operation::show::OperationReport>(),
@@ -93,8 +108,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::token::inspect::InspectReport>(),
         of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
-        ("Error", envelope("Error", schema_for!(ErrorDocument))),
-        ("Summary", envelope("Summary", schema_for!(SummaryDocument))),
+        ("DevEnv", envelope("DevEnv", written::<VariablesDocument>())),
+        ("Error", envelope("Error", written::<ErrorDocument>())),
+        ("Ready", envelope("Ready", written::<ReadyDocument>())),
+        ("Summary", envelope("Summary", written::<SummaryDocument>())),
     ];
     all.sort_by_key(|(kind, _)| *kind);
     all
@@ -143,4 +160,32 @@ struct SummaryDocument {
     items: u64,
     /// False when the answer is "no" (exit status 3).
     ok: bool,
+}
+
+/// Form of `dev env -o json`.
+#[derive(serde::Serialize, JsonSchema)]
+struct VariablesDocument {
+    /// Values by name.
+    variables: BTreeMap<String, String>,
+}
+
+/// Form of the ready file, and of what `server start` and `dev up` print with `-o json`.
+#[derive(serde::Serialize, JsonSchema)]
+struct ReadyDocument {
+    /// URL of the Tenant Manager.
+    server: String,
+    /// Its process.
+    pid: u32,
+    /// Address of PostgreSQL; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<String>,
+    /// Address of Redis; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<String>,
+    /// Environment of the stack; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+    /// Folder with the data; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
 }
