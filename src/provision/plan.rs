@@ -173,7 +173,7 @@ impl Step {
             }),
             Self::Prove { slot } => ("prove isolation", on_cluster(spec.login(*slot)), vec![]),
             Self::OpenLogin { slot } => ("open login", on_cluster(spec.login(*slot)), {
-                let mut sql = statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER));
+                let mut sql = vec![statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER))];
                 sql.extend(statements::login_settings(spec, *slot));
                 sql
             }),

@@ -116,20 +116,13 @@ pub(super) fn create_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&st
     ]
 }
 
-/// Opens or closes a login role that exists, and forgets what was set on it.
-pub(super) fn alter_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&str>) -> Vec<String> {
-    let login = ident(spec.login(slot));
-    let mut statements = vec![
-        format!("ALTER ROLE {login} {}", login_options(spec, verifier)),
-        format!("ALTER ROLE {login} RESET ALL"),
-    ];
-    if spec.names.schema.is_some() {
-        let database = ident(&spec.names.database);
-        statements.push(format!(
-            "ALTER ROLE {login} IN DATABASE {database} RESET ALL"
-        ));
-    }
-    statements
+/// Opens or closes a login role that exists.
+pub(super) fn alter_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&str>) -> String {
+    format!(
+        "ALTER ROLE {} INHERIT {}",
+        ident(spec.login(slot)),
+        login_options(spec, verifier)
+    )
 }
 
 fn login_options(spec: &DatabaseSpec, verifier: Option<&str>) -> String {

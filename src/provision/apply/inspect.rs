@@ -20,13 +20,25 @@ pub(super) struct Role {
     pub(super) excess: Vec<&'static str>,
     /// Whether we have its rights.
     pub(super) usable: bool,
+    /// Databases in which something is set for its sessions.
+    pub(super) settings_in: Vec<String>,
 }
 
 impl Role {
-    /// Returns the statement that takes away what a role of ours must not have.
-    pub(super) fn repair(&self, name: &str) -> Option<String> {
-        (!self.excess.is_empty())
-            .then(|| format!("ALTER ROLE {} {}", ident(name), self.excess.join(" ")))
+    /// Returns the statements that take away what a role of ours must not have: attributes, and
+    /// settings that it made for itself.
+    pub(super) fn repair(&self, name: &str) -> Vec<String> {
+        let role = ident(name);
+        let mut statements = Vec::new();
+        if !self.excess.is_empty() {
+            statements.push(format!("ALTER ROLE {role} {}", self.excess.join(" ")));
+        }
+        statements.push(format!("ALTER ROLE {role} RESET ALL"));
+        statements.extend(self.settings_in.iter().map(|database| {
+            let database = ident(database);
+            format!("ALTER ROLE {role} IN DATABASE {database} RESET ALL")
+        }));
+        statements
     }
 }
 
@@ -36,7 +48,9 @@ pub(super) async fn roles(client: &Client, names: &[&str]) -> Result<HashMap<Str
         .query_typed(
             "SELECT rolname::text, oid, shobj_description(oid, 'pg_authid'), rolcanlogin, \
              rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, \
-             pg_has_role(current_user, oid, 'USAGE') \
+             pg_has_role(current_user, oid, 'USAGE'), \
+             ARRAY(SELECT d.datname::text FROM pg_db_role_setting s \
+               JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = pg_roles.oid) \
              FROM pg_roles WHERE rolname = ANY($1)",
             &[(&names, Type::NAME_ARRAY)],
         )
@@ -57,6 +71,7 @@ pub(super) async fn roles(client: &Client, names: &[&str]) -> Result<HashMap<Str
         .map(|(_, remedy)| remedy)
         .collect(),
         usable: row.get(9),
+        settings_in: row.get(10),
     };
     Ok(rows.iter().map(|row| (row.get(0), role(row))).collect())
 }

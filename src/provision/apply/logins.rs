@@ -38,8 +38,8 @@ impl Work<'_> {
         let moved = self
             .move_leftovers(&session, rights, other, roles[other].oid, false)
             .await?;
-        let mut statements: Vec<_> = roles[login].repair(login).into_iter().collect();
-        statements.extend(sql::alter_login(self.spec, slot, Some(verifier)));
+        let mut statements = roles[login].repair(login);
+        statements.push(sql::alter_login(self.spec, slot, Some(verifier)));
         statements.extend(sql::login_settings(self.spec, slot));
         statements.push(sql::grant_owner(self.spec));
         self.execute(&session, rights, &[], statements).await?;

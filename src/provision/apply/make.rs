@@ -83,9 +83,10 @@ impl Work<'_> {
             }
             Some(role) => {
                 Mark::Cluster.check(|| format!("role `{DATABASES_ROLE}`"), role.mark.as_deref())?;
-                let mut statements: Vec<_> = role.repair(DATABASES_ROLE).into_iter().collect();
-                if role.can_login {
-                    statements.push(format!("ALTER ROLE {DATABASES_ROLE} NOLOGIN"));
+                let mut statements = Vec::new();
+                if role.can_login || !role.excess.is_empty() {
+                    statements = role.repair(DATABASES_ROLE);
+                    statements.push(sql::close_login(DATABASES_ROLE));
                 }
                 if !role.usable {
                     statements.push(join);
@@ -155,7 +156,7 @@ impl Work<'_> {
             None => sql::create_owner(self.spec),
             Some(role) => {
                 let owner = &self.spec.names.owner;
-                let mut statements: Vec<_> = role.repair(owner).into_iter().collect();
+                let mut statements = role.repair(owner);
                 if role.can_login {
                     statements.push(sql::close_login(owner));
                 }
@@ -169,7 +170,7 @@ impl Work<'_> {
                 None => statements.extend(sql::create_login(self.spec, slot, verifier)),
                 Some(role) => {
                     statements.extend(role.repair(login));
-                    statements.extend(sql::alter_login(self.spec, slot, verifier));
+                    statements.push(sql::alter_login(self.spec, slot, verifier));
                 }
             }
             statements.extend(sql::login_settings(self.spec, slot));
