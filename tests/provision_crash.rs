@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lerianctl::contract::wire::IsolationMode;
 use lerianctl::provision::Step;
@@ -139,16 +140,13 @@ async fn survives(story: &Story) {
             if let Some(number) = stopped {
                 after.run_all(&tenant, steps[number..].to_vec()).await;
             }
-            match story.open_slot {
-                Some(slot) => {
-                    // Among its claims: the other login is refused.
-                    after.run_all(&tenant, vec![Step::Prove { slot }]).await;
-                    bench.remove(&tenant).await;
-                }
-                None => {
-                    let remains = bench.remains(&tenant.spec).await;
-                    assert_eq!(remains, Vec::<String>::new(), "{mode:?} {at}");
-                }
+            if let Some(slot) = story.open_slot {
+                // Among its claims: the other login is refused.
+                after.run_all(&tenant, vec![Step::Prove { slot }]).await;
+                bench.remove(&tenant).await;
+            } else {
+                let remains = bench.remains(&tenant.spec).await;
+                assert_eq!(remains, Vec::<String>::new(), "{mode:?} {at}");
             }
             drop(after);
             if mode == IsolationMode::Schema {
@@ -204,6 +202,38 @@ async fn removal_is_completed() {
         open_slot: None,
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_again() {
+    let bench = Bench::shared();
+    for (first, mode) in MODES.into_iter().enumerate() {
+        for at in (first..).step_by(2) {
+            assert!(at < 80, "the story has an end");
+            let module = unique("broken");
+            let tenant = Tenant::new(mode, "aurora", "ledger", &module);
+            let wire = Wire::new(bench.cluster.admin.port, at).await;
+            let mut cluster = bench.cluster.clone();
+            cluster.admin.port = wire.port;
+            let shaken = Bench::on(cluster);
+            let mut steps = provision_steps(&tenant.spec, 0);
+            steps.extend(rotate_steps(&tenant.spec, 1));
+            steps.extend(retire_steps(&tenant.spec, 0));
+            steps.extend(remove_steps(&tenant.spec, true));
+            steps.retain(|step| !matches!(step, Step::Prove { .. }));
+            shaken.run_all(&tenant, steps).await;
+            assert_eq!(bench.remains(&tenant.spec).await, Vec::<String>::new());
+            drop(shaken);
+            if mode == IsolationMode::Schema {
+                drop_shared(&bench, &tenant).await;
+            }
+            let broke = tokio::time::timeout(Duration::ZERO, wire.cut.notified());
+            if broke.await.is_err() {
+                assert!(at > 10, "statements pass through the wire");
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test]
