@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 500;
 const GOAL: f64 = 2.0;
 
-/// Header `{"alg":"none"}` is what an attacker would send; here an ordinary unsigned-looking token
-/// with a tenant, an issuer and times, so that every claim is read and explained.
+/// An ordinary token with a tenant, an issuer and times, so that every claim is read; its signature
+/// is not checked.
 const TOKEN: &str = concat!(
     "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImJlbmNoIn0.",
     "eyJpc3MiOiJiZW5jaCIsInN1YiI6ImJlbmNoIiwidGVuYW50SWQiOiI3YjBlMWM1YTlmM2Q0YjYyYTFjOGU0ZDdmMDkzNmIyMSIs",
@@ -80,8 +80,8 @@ fn empty_program(folder: &Path) -> PathBuf {
 
 fn main() {
     let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
-    std::fs::write(&token, TOKEN).unwrap();
+    let input = folder.path().join("token");
+    std::fs::write(&input, TOKEN).unwrap();
     let lerianctl = PathBuf::from(env!("CARGO_BIN_EXE_lerianctl"));
     let candidate = |name, program: &Path, arguments, input, status| Candidate {
         name,
@@ -104,7 +104,7 @@ fn main() {
             "lerianctl token inspect -",
             &lerianctl,
             &["token", "inspect", "-"],
-            Some(token),
+            Some(input),
             0,
         ),
     ];

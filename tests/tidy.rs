@@ -439,3 +439,70 @@ fn a_forgotten_test_file_is_found() {
         1
     );
 }
+
+// --- Error codes ------------------------------------------------------------------------------------
+
+/// What stands behind the dot in a file's name, not in a code.
+const EXTENSIONS: &[&str] = &[
+    "bash", "conf", "db", "elv", "env", "fish", "html", "json", "key", "lock", "log", "md", "pem",
+    "pid", "sock", "sql", "sqlite", "toml", "txt", "yaml",
+];
+
+/// Where codes are chosen. `key.rs` has the names of settings, which look the same.
+fn chooses_codes(path: &str) -> bool {
+    [
+        "src/cli/",
+        "src/client/",
+        "src/config/",
+        "src/server/",
+        "src/token/",
+    ]
+    .iter()
+    .any(|folder| path.starts_with(folder))
+        && path != "src/config/key.rs"
+        && !path.starts_with("src/cli/explain/pages")
+        && !path.ends_with("/tests.rs")
+}
+
+/// Returns every string that looks like a code, `noun.reason`, outside of unit tests.
+fn codes(text: &str) -> BTreeSet<String> {
+    let product = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let words_of = |literal: &str| -> Option<String> {
+        let (noun, reason) = literal.split_once('.')?;
+        let word = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        };
+        let code = word(noun) && word(reason) && !EXTENSIONS.contains(&reason);
+        code.then(|| literal.to_owned())
+    };
+    code_lines(product)
+        .flat_map(|(_, line)| line.split('"').skip(1).step_by(2))
+        .filter_map(words_of)
+        .collect()
+}
+
+#[test]
+fn every_error_code_has_a_page_and_every_page_a_code() {
+    let used: BTreeSet<String> = sources()
+        .iter()
+        .filter(|source| is_crate_source(&source.path) && chooses_codes(&source.path))
+        .flat_map(|source| codes(&source.text))
+        .collect();
+    let explained: BTreeSet<String> = lerianctl::cli::explain::codes().map(Into::into).collect();
+    let missing: Vec<&String> = used.difference(&explained).collect();
+    let unused: Vec<&String> = explained.difference(&used).collect();
+    assert!(missing.is_empty(), "codes without a page: {missing:#?}");
+    assert!(
+        unused.is_empty(),
+        "pages of codes that nothing uses: {unused:#?}"
+    );
+}
+
+#[test]
+fn codes_are_found_and_nothing_else() {
+    let text = "\
+        Failure::new(Kind::Usage, \"input.too_large\", \"a sentence. another\")\n\
+        folder.join(\"config.toml\"); url(\"https://tm.example\"); // \"comment.code\"\n\
+        #[cfg(test)]\nmod tests { \"test.only\" }";
+    assert_eq!(codes(text), BTreeSet::from(["input.too_large".to_owned()]));
+}

@@ -106,6 +106,22 @@ impl Invocation {
         }
     }
 
+    /// Returns when the operator consents to a change of this machine only.
+    pub fn approve_local(&self, yes: bool, text: &str) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        if !self.may_prompt() {
+            return Err(Failure::new(
+                Kind::Refused,
+                "consent.needed",
+                format!("{text}: this needs consent, and there is no terminal to ask on"),
+            )
+            .hint_command("consent", format!("{} --yes", self.command_line)));
+        }
+        Self::ask_yes(text)
+    }
+
     fn approve_context(&self, consent: &Consent) -> Result<(), Failure> {
         let Some(name) = self.protected_context()? else {
             return Ok(());

@@ -49,3 +49,11 @@ pub fn start_server(run: &Invocation) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Starts the log of a development stack: warnings unless asked for something else.
+pub fn start_development(run: &Invocation) -> Result<(), Failure> {
+    if run.globals.verbose == 0 && run.environment.variable("LERIANCTL_LOG").is_none() {
+        return start_with("warn", run.globals.log_format, run.console.color_err);
+    }
+    Ok(())
+}

@@ -3,8 +3,10 @@
 
 use super::failure::{Failure, Kind};
 use crate::client::{ClientError, ErrorKind};
+use crate::devstack::DevstackError;
 use crate::link::LinkError;
 use crate::server::ServerError;
+use crate::token::{MintError, Route, SigningKeyError, TokenError};
 
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
@@ -41,19 +43,10 @@ impl From<ServerError> for Failure {
     }
 }
 
-/// Codes of the server that have a page of their own.
-const SERVER_CODES: &[&str] = &[
-    "tenant.not_found",
-    "tenant.conflict",
-    "auth.invalid_key",
-    "request.invalid",
-    "plan.changed",
-    "service.unknown",
-    "isolation.unsupported",
-    "operation.not_found",
-    "association.not_found",
-    "association.exists",
-];
+/// Returns the server's code when it has a page of its own; a code without a noun says nothing.
+fn explained(code: &str) -> Option<&'static str> {
+    super::explain::codes().find(|known| *known == code && known.contains('.'))
+}
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -70,14 +63,14 @@ impl From<ClientError> for Failure {
             ErrorKind::Deadline => (Kind::Deadline, "deadline.passed"),
             ErrorKind::Protocol => (Kind::Unavailable, "manager.protocol"),
         };
-        let own = SERVER_CODES.iter().find(|code| **code == error.code());
+        let own = explained(error.code());
         let said = error.answer.as_ref().map(|answer| answer.message.clone());
         let message = match said.filter(|text| !text.is_empty()) {
             Some(text) => text,
             None => error.to_string(),
         };
-        let mut failure = Self::new(kind, own.copied().unwrap_or(general), message)
-            .request(error.request_id.clone());
+        let mut failure =
+            Self::new(kind, own.unwrap_or(general), message).request(error.request_id.clone());
         if failure.message != error.to_string() {
             failure = failure.cause(&error);
         }
@@ -85,6 +78,10 @@ impl From<ClientError> for Failure {
             return failure.hint(
                 "the change may have been made: look at the tenant, then run the same command again, which is safe",
             );
+        }
+        if error.code() == "isolation.unsupported" {
+            failure =
+                failure.hint("choose `--isolation database`, or accept the risk with `--force`");
         }
         match &error.kind {
             ErrorKind::Auth => failure.hint("check the API key and where it comes from: `lerianctl config explain api-key`"),
@@ -99,6 +96,85 @@ impl From<ClientError> for Failure {
             | ErrorKind::Conflict
             | ErrorKind::BreakerOpen { .. }
             | ErrorKind::Deadline => failure,
+        }
+    }
+}
+
+impl From<DevstackError> for Failure {
+    fn from(error: DevstackError) -> Self {
+        let text = error.to_string();
+        match error {
+            DevstackError::Missing(missing) => {
+                let failure = Self::new(Kind::Usage, "dev.missing_program", text);
+                match missing.install_command() {
+                    Some(command) => failure.hint_command("install it", command),
+                    None => {
+                        failure.hint("install it, or name its folder with `--postgres-bin DIR`")
+                    }
+                }
+            }
+            DevstackError::Folder { .. } => Self::new(Kind::Conflict, "dev.folder", text),
+            DevstackError::Busy { .. } => Self::new(Kind::Conflict, "dev.busy", text)
+                .hint_command("look at it", "lerianctl dev status")
+                .hint_command("stop it", "lerianctl dev down"),
+            DevstackError::NoAccount { .. } => Self::new(Kind::Usage, "dev.no_account", text),
+            DevstackError::Failed { .. } => Self::new(Kind::Unavailable, "dev.server_failed", text),
+            DevstackError::Deadline { .. } => {
+                Self::new(Kind::Unavailable, "dev.server_deadline", text)
+            }
+            DevstackError::Link(error) => Self::from(error),
+            DevstackError::Io { .. } => Self::new(Kind::Unavailable, "dev.files", text),
+        }
+    }
+}
+
+impl From<SigningKeyError> for Failure {
+    fn from(error: SigningKeyError) -> Self {
+        match error {
+            SigningKeyError::NotAKey | SigningKeyError::Refused(_) => {
+                Self::new(Kind::Conflict, "token.signing_key", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let failure = Self::new(Kind::Usage, error.code(), error.to_string());
+        let failure = match Route::of_error(&error).answer {
+            Some(answer) => failure.cause(format!(
+                "a product answers {} `{}`",
+                answer.status,
+                answer.code.unwrap_or_default()
+            )),
+            None => failure,
+        };
+        match error {
+            TokenError::Document {
+                field: Some(field), ..
+            } => failure.hint_command(
+                "take the token out of the document",
+                format!("jq -r .{field} answer.json | lerianctl token inspect -"),
+            ),
+            TokenError::Empty
+            | TokenError::TooLarge { .. }
+            | TokenError::Document { field: None }
+            | TokenError::Parts { .. }
+            | TokenError::Encrypted
+            | TokenError::Base64 { .. }
+            | TokenError::Json { .. }
+            | TokenError::NotAnObject { .. } => failure,
+        }
+    }
+}
+
+impl From<MintError> for Failure {
+    fn from(error: MintError) -> Self {
+        match &error {
+            MintError::ReservedClaim(_) | MintError::IncompleteHuman(_) | MintError::Lifetime => {
+                Self::new(Kind::Usage, "token.claims", error.to_string())
+            }
+            MintError::Signing(_) => Self::new(Kind::Internal, "internal", error.to_string()),
         }
     }
 }

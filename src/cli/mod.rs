@@ -8,6 +8,7 @@ pub mod approve;
 pub mod change;
 pub mod complete;
 pub mod db;
+pub mod dev;
 pub mod effects;
 pub mod environment;
 pub mod explain;
@@ -21,6 +22,7 @@ pub mod operation;
 pub mod server;
 pub mod service;
 pub mod tenant;
+pub mod token;
 pub mod topics;
 pub mod values;
 pub mod version;
@@ -32,7 +34,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use environment::Environment;
-use globals::Globals;
+use globals::{Globals, OutputFormat};
 use invocation::Invocation;
 
 /// Variable that the shells' completion scripts call us with.
@@ -66,9 +68,15 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Tokens (JWT): what they say, who signed them, where they lead
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
+    #[command(subcommand)]
+    Dev(dev::DevCommand),
     /// The Tenant Manager
     #[command(subcommand)]
     Server(server::ServerCommand),
@@ -80,7 +88,7 @@ enum Command {
     Man(generate::man::ManArgs),
     /// Print the JSON Schema of a kind of document
     Schema(generate::schema::SchemaArgs),
-    /// Print the command tree with the effect of every command
+    /// Print the command tree with the effect of every command, or the OpenAPI document
     Docs(generate::docs::DocsArgs),
     /// Print the versions of command line, contract and schemas
     Version(version::VersionArgs),
@@ -143,7 +151,9 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
+        Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
         Command::Completion(args) => generate::completion::completion(run, args),
@@ -165,9 +175,13 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
                 .any(|arg| *arg == *format!("-o{format}") || *arg == *format!("--output={format}"))
     };
     let mut globals = Globals::plain();
-    if wants("json") || wants("jsonl") || wants("yaml") {
-        globals.output = Some(globals::OutputFormat::Json);
-    }
+    globals.output = [
+        ("json", OutputFormat::Json),
+        ("jsonl", OutputFormat::Jsonl),
+        ("yaml", OutputFormat::Yaml),
+    ]
+    .into_iter()
+    .find_map(|(name, format)| wants(name).then_some(format));
     let run = Invocation::new(environment, globals, String::new(), true);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -181,20 +195,25 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
         }
         _ => {
             let styled = error.render();
-            let text = if run.console.color_err {
-                styled.ansi().to_string()
-            } else {
-                styled.to_string()
-            };
+            // The message repeats what was typed, however long.
+            let plain: Vec<String> = styled
+                .to_string()
+                .trim_end()
+                .lines()
+                .map(|line| crate::output::table::cut(&crate::output::view::clean(line), 400))
+                .collect();
+            let plain = plain.join("\n");
             if run.console.format.is_document() {
-                let message = styled.to_string();
-                let message = message.strip_prefix("error: ").unwrap_or(&message);
-                let failure =
-                    failure::Failure::new(failure::Kind::Usage, "usage", message.trim_end());
+                let message = plain.strip_prefix("error: ").unwrap_or(&plain);
+                let failure = failure::Failure::new(failure::Kind::Usage, "usage", message);
                 run.console
                     .document(&failure.document(&serde_json::Value::Null));
             }
-            run.console.err(text.trim_end());
+            if run.console.color_err && plain == styled.to_string().trim_end() {
+                run.console.err(styled.ansi().to_string().trim_end());
+            } else {
+                run.console.err(&plain);
+            }
             2
         }
     }

@@ -258,7 +258,8 @@ impl TenantManager {
 
     /// Fetches a key set. The API key is not sent: the address may be anybody's.
     pub async fn jwks(&self, url: &Url) -> Result<serde_json::Value, ClientError> {
-        self.inner.public(url).await
+        let (limit, _) = self.inner.limit(&format!("GET {}", url.path()))?;
+        super::public_json(url, limit).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {

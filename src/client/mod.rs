@@ -6,10 +6,13 @@
 //! lost is asked for again rather than guessed at.
 
 mod admin;
+mod answer;
 mod breaker;
 mod call;
 mod contract;
 mod error;
+mod http;
+mod resolver;
 mod retry;
 mod transport;
 mod watch;
@@ -18,6 +21,8 @@ pub use admin::{OperationQuery, ServiceAction, TenantAction, TenantQuery};
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejected};
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};
+pub use http::public_json;
+pub use resolver::{Pair, Resolution, Resolver, ResolverSettings, Tier};
 pub use retry::RetryPolicy;
 
 use std::sync::Arc;

@@ -7,9 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::time::Instant;
 
 use super::TenantManager;
+use super::answer::class;
 use super::call::{Call, Surface};
 use super::error::{ClientError, ErrorKind};
-use super::transport::class;
 use crate::contract::admin::OperationRecord;
 
 /// Longest silence of a progress stream: three heartbeats.

@@ -9,6 +9,7 @@
 pub mod edit;
 mod env_file;
 mod file;
+mod guard;
 mod key;
 mod origin;
 mod parse;
@@ -23,11 +24,12 @@ pub mod variables;
 
 pub use env_file::EnvFile;
 pub use file::{ConfigFile, ConfigText, Context};
+pub use guard::WriteConflict;
 pub use key::{Key, SETTINGS, Setting};
 pub use origin::{Origin, Overridden, Value};
 pub use parse::is_loopback;
 pub use problem::{Problem, Warning};
 pub use reference::{SecretReference, SecretSource};
-pub use resolve::{ConfigInput, Entry, Resolved, WriteConflict, config_path};
+pub use resolve::{ConfigInput, Entry, Resolved, config_path};
 pub use settings::{Certificate, ColorChoice, ContextChoice, RedisSettings};
 pub use validate::{Finding, Severity};

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod catalogue;
 pub mod event;
 pub mod ids;
+pub mod openapi;
 pub mod wire;
 
 pub use ids::{Environment, IdError, ServiceName, Slug, TenantId};

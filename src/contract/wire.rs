@@ -14,7 +14,7 @@ use super::ids::{ServiceName, Slug, TenantId};
 /// Answer of `GET /v1/tenants/{tenantId}/associations/{service}/connections`.
 ///
 /// Holds passwords in clear: the contract wants it so. Never log it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TenantConfig {
     /// Canonical tenant id.
@@ -56,26 +56,6 @@ pub struct TenantConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub updated_at: Option<Timestamp>,
-}
-
-impl Default for TenantConfig {
-    fn default() -> Self {
-        Self {
-            id: String::new(),
-            tenant_slug: String::new(),
-            tenant_name: String::new(),
-            service: String::new(),
-            status: String::new(),
-            isolation_mode: String::new(),
-            databases: BTreeMap::new(),
-            messaging: None,
-            rabbitmq: None,
-            streaming: None,
-            connection_settings: None,
-            created_at: None,
-            updated_at: None,
-        }
-    }
 }
 
 impl std::fmt::Debug for TenantConfig {

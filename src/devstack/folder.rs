@@ -9,15 +9,21 @@ use super::DevstackError;
 use super::account::Account;
 use crate::secret::Secret;
 
+/// How names of files begin that were not finished when their writer was killed.
+pub(crate) const UNFINISHED: &str = ".unfinished-";
+
 /// Makes the folder `path` with `mode`, or checks that the existing one is ours alone.
 ///
-/// An existing folder must be a real one (not a link), belong to us or to `account`, and be
-/// writable by nobody else.
+/// It belongs to `account` then, or to us. An existing folder must be a real one, not a link, and
+/// be writable by nobody else.
 pub fn ensure(path: &Path, mode: u32, account: Option<&Account>) -> Result<(), DevstackError> {
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
             // The umask may have taken bits that were asked for.
             set_mode(path, mode)?;
+            if let Some(account) = account {
+                account.own_folder(path)?;
+            }
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => check(path, account)?,
         Err(error) => return Err(DevstackError::io("cannot make the folder", path)(error)),
@@ -25,7 +31,12 @@ pub fn ensure(path: &Path, mode: u32, account: Option<&Account>) -> Result<(), D
     Ok(())
 }
 
-/// Checks that `path` is a real folder which only we, or `account`, can change.
+/// Returns the mode of a folder of ours that `account` must pass through, or nobody but us.
+pub fn mode_for(account: Option<&Account>) -> u32 {
+    if account.is_some() { 0o711 } else { 0o700 }
+}
+
+/// Checks that `path` is a real folder which only `account`, or we, can change.
 pub fn check(path: &Path, account: Option<&Account>) -> Result<(), DevstackError> {
     let meta = fs::symlink_metadata(path).map_err(DevstackError::io("cannot read", path))?;
     let refuse = |reason: String| {
@@ -37,8 +48,8 @@ pub fn check(path: &Path, account: Option<&Account>) -> Result<(), DevstackError
     if !meta.is_dir() {
         return refuse("it is not a folder".into());
     }
-    let ours = rustix::process::geteuid().as_raw();
-    if meta.uid() != ours && account.is_none_or(|account| meta.uid() != account.uid) {
+    let owner = account.map_or(rustix::process::geteuid().as_raw(), |account| account.uid);
+    if meta.uid() != owner {
         return refuse(format!("it belongs to another user (id {})", meta.uid()));
     }
     if meta.mode() & 0o022 != 0 {
@@ -63,10 +74,13 @@ pub fn write_private(
     let failed = || DevstackError::io("cannot write", path);
     let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file is made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed())?;
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(folder)
+        .map_err(failed())?;
     file.write_all(text).map_err(failed())?;
     if let Some(account) = account {
-        account.own(file.path())?;
+        account.own_file(file.as_file()).map_err(failed())?;
     }
     file.as_file().sync_all().map_err(failed())?;
     file.persist(path).map_err(|error| failed()(error.error))?;
@@ -78,7 +92,7 @@ pub fn write_private(
 /// Returns the secret in the file `path`, or makes, keeps and returns a new one.
 pub fn keep_secret(path: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, DevstackError> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Secret::new(text.trim_end_matches('\n'))),
+        Ok(text) => Ok(Secret::new(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let secret = make();
             write_private(path, secret.expose().as_bytes(), None)?;

@@ -218,24 +218,38 @@ fn open_log(path: &Path) -> Result<File, DevstackError> {
 /// Stops the servers that an earlier run of ours left behind in `folder`.
 ///
 /// They are recognised by their program and working folder. `leader` is the process that takes
-/// the others with it when it is told to with `gentle`; without one, PostgreSQL's other processes
-/// end by themselves. Returns false when something still runs.
+/// the others with it when it is told to with `gentle`; when it is gone, the others normally end
+/// by themselves. Returns false when something still runs.
 pub(crate) async fn stop_strays(
-    program: &str,
+    programs: &[&str],
     folder: &Path,
     leader: Option<u32>,
     gentle: Signal,
 ) -> bool {
+    let strays = || super::process::all_in(programs, folder);
     let leader = leader
-        .filter(|pid| super::process::works_in(*pid, program, folder))
+        .filter(|pid| super::process::works_in(*pid, programs, folder))
         .and_then(ProcessId::of);
-    for (signal, limit) in [(gentle, 20), (Signal::QUIT, 5), (Signal::KILL, 10)] {
-        match &leader {
-            Some(leader) if leader.is_alive() => {
+    let steps = if leader.is_some() {
+        [
+            (Some(gentle), 20),
+            (Some(Signal::QUIT), 5),
+            (Some(Signal::KILL), 10),
+        ]
+    } else {
+        [
+            (None, 3),
+            (Some(Signal::TERM), 20),
+            (Some(Signal::KILL), 10),
+        ]
+    };
+    for (signal, limit) in steps {
+        match (signal, &leader) {
+            (Some(signal), Some(leader)) if leader.is_alive() => {
                 leader.signal(signal);
             }
-            _ if signal == Signal::KILL => {
-                for process in super::process::all_in(program, folder) {
+            (Some(signal @ (Signal::TERM | Signal::KILL)), _) => {
+                for process in strays() {
                     process.signal(signal);
                 }
             }
@@ -243,7 +257,7 @@ pub(crate) async fn stop_strays(
         }
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(limit) {
-            if super::process::all_in(program, folder).is_empty() {
+            if strays().is_empty() {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

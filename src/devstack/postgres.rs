@@ -1,11 +1,13 @@
 //! A private PostgreSQL.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::sync::watch;
+use tokio_postgres::error::SqlState;
 
 use super::account::Account;
 use super::guard::{Guard, GuardSettings};
@@ -29,7 +31,7 @@ const PORT_ATTEMPTS: u32 = 10;
 pub struct PostgresSettings {
     /// The programs.
     pub programs: PostgresPrograms,
-    /// Folder that belongs to this server alone; it must exist and belong to `account`.
+    /// Existing folder of ours for this server alone; `account` must be able to enter it.
     pub folder: PathBuf,
     /// Account to run under; [`Account::for_servers`] knows it.
     pub account: Option<Account>,
@@ -155,8 +157,8 @@ impl Postgres {
         self.settings.folder.join("data")
     }
 
-    /// Stops the server: sessions are ended, data is written.
-    pub async fn stop(self) -> Result<(), DevstackError> {
+    /// Stops the server: sessions are ended, data is written. It can be started again.
+    pub async fn stop(&self) -> Result<(), DevstackError> {
         if self.guard.stop(STOP).await {
             Ok(())
         } else {
@@ -196,6 +198,12 @@ fn endpoint(port: u16, password: &Secret) -> PostgresEndpoint {
     }
 }
 
+/// Returns the major version of the PostgreSQL that made the data folder `data`, if there is one.
+pub(crate) fn made_by(data: &Path) -> Option<u32> {
+    let text = fs::read_to_string(data.join("PG_VERSION")).ok()?;
+    text.trim().split('.').next()?.parse().ok()
+}
+
 /// Makes the data folder `data` when there is none. One that was half-made is made anew.
 async fn initialise(settings: &PostgresSettings, data: &Path) -> Result<(), DevstackError> {
     for entry in fs::read_dir(&settings.folder)
@@ -213,10 +221,7 @@ async fn initialise(settings: &PostgresSettings, data: &Path) -> Result<(), Devs
     let new = settings
         .folder
         .join(format!("new-{}", uuid::Uuid::new_v4().simple()));
-    folder::ensure(&new, 0o700, account)?;
-    if let Some(account) = account {
-        account.own(&new)?;
-    }
+    folder::ensure(&new, folder::mode_for(account), None)?;
     let password = new.join("password");
     folder::write_private(&password, settings.password.expose().as_bytes(), account)?;
     let made = new.join("data");
@@ -224,6 +229,7 @@ async fn initialise(settings: &PostgresSettings, data: &Path) -> Result<(), Devs
     let mut result = Ok(());
     for locale in ["C.UTF-8", "C"] {
         folder::remove(&made)?;
+        folder::ensure(&made, 0o700, account)?;
         result = initdb(settings, &made, &password, locale).await;
         if result.is_ok() {
             break;
@@ -256,7 +262,7 @@ async fn initdb(
     let guard = Guard::start(&GuardSettings {
         program: settings.programs.initdb.clone(),
         arguments,
-        folder: settings.folder.clone(),
+        folder: data.to_owned(),
         account: settings.account.clone(),
         log: settings.log.clone(),
         signals: "TERM KILL",
@@ -275,8 +281,12 @@ async fn initdb(
     }
 }
 
-/// The server's own settings file; a value is quoted at this one place.
+/// The text of our settings file; a value is quoted at this one place.
 fn configuration(settings: &PostgresSettings, port: u16) -> String {
+    let quoted = |value: &str| {
+        let value = value.replace('\\', "\\\\").replace('\n', "\\n");
+        format!("'{}'", value.replace('\'', "''"))
+    };
     let yes_no = |yes| if yes { "on" } else { "off" }.to_owned();
     let mut values = vec![
         ("listen_addresses", "127.0.0.1".to_owned()),
@@ -295,38 +305,47 @@ fn configuration(settings: &PostgresSettings, port: u16) -> String {
     ];
     if !settings.durable {
         values.extend([
-            ("synchronous_commit", "off".to_owned()),
-            ("full_page_writes", "off".into()),
+            // Commits still reach the system before they are confirmed, so that even then nothing
+            // is lost when the server alone is killed.
+            ("full_page_writes", "off".to_owned()),
             ("shared_buffers", "32MB".into()),
             ("max_wal_size", "256MB".into()),
         ]);
     }
-    values.iter().fold(
-        "# Written by lerianctl at each start; ALTER SYSTEM outranks it.\n".to_owned(),
-        |text, (name, value)| format!("{text}{name} = '{}'\n", value.replace('\'', "''")),
-    )
+    let main = settings.folder.join("data/postgresql.conf");
+    let mut text = format!(
+        "# Written by lerianctl at each start; ALTER SYSTEM outranks it.\ninclude {}\n",
+        quoted(&main.display().to_string())
+    );
+    for (name, value) in values {
+        let _ = writeln!(text, "{name} = {}", quoted(&value));
+    }
+    text
 }
 
-/// Writes the settings file and makes PostgreSQL read it.
-fn configure(settings: &PostgresSettings, data: &Path, port: u16) -> Result<(), DevstackError> {
-    const INCLUDE: &str = "include_if_exists = 'lerianctl.conf'";
-    let account = settings.account.as_ref();
-    let main = data.join("postgresql.conf");
-    let text = fs::read_to_string(&main).map_err(DevstackError::io("cannot read", &main))?;
-    if !text.lines().any(|line| line == INCLUDE) {
-        folder::write_private(&main, format!("{text}\n{INCLUDE}\n").as_bytes(), account)?;
-    }
-    let file = data.join("lerianctl.conf");
-    folder::write_private(&file, configuration(settings, port).as_bytes(), account)
+/// Writes our settings file next to the data folder and returns its path.
+///
+/// PostgreSQL's own file stays as it is, and is never read by us: in that folder, root must not
+/// trust a file to be what it seems.
+fn configure(settings: &PostgresSettings, port: u16) -> Result<PathBuf, DevstackError> {
+    let file = settings.folder.join("postgresql.conf");
+    let text = configuration(settings, port);
+    folder::write_private(&file, text.as_bytes(), settings.account.as_ref())?;
+    Ok(file)
 }
 
 /// Starts the server once and waits until it answers or ended.
 async fn attempt(settings: &PostgresSettings, data: &Path, port: u16) -> Result<Guard, Attempt> {
-    configure(settings, data, port).map_err(Attempt::Final)?;
+    let configuration = configure(settings, port).map_err(Attempt::Final)?;
     let offset = fs::metadata(&settings.log).map_or(0, |meta| meta.len());
     let guard = Guard::start(&GuardSettings {
         program: settings.programs.postgres.clone(),
-        arguments: vec!["-D".into(), data.display().to_string()],
+        arguments: vec![
+            "-D".into(),
+            data.display().to_string(),
+            "-c".into(),
+            format!("config_file={}", configuration.display()),
+        ],
         folder: data.to_owned(),
         account: settings.account.clone(),
         log: settings.log.clone(),
@@ -353,10 +372,12 @@ async fn attempt(settings: &PostgresSettings, data: &Path, port: u16) -> Result<
             });
         }
         // Only the server itself says that it is ready, so no stranger on the port is asked.
-        if is_ready(data, guard.server().pid)
-            && answers(&endpoint(port, &settings.password), data).await
-        {
-            return Ok(guard);
+        if is_ready(data, guard.server().pid) {
+            match answers(&endpoint(port, &settings.password), data).await {
+                Answer::Ours => return Ok(guard),
+                Answer::Refused(reason) => return Err(Attempt::Final(failed(reason))),
+                Answer::None => {}
+            }
         }
         if start.elapsed() > READY_LIMIT {
             return Err(Attempt::Final(DevstackError::Deadline {
@@ -379,33 +400,39 @@ fn is_ready(data: &Path, pid: u32) -> bool {
             .is_some_and(|state| state.trim_end() == "ready")
 }
 
-/// Returns true when the server at `endpoint` lets us in and works on `data`.
-async fn answers(endpoint: &PostgresEndpoint, data: &Path) -> bool {
-    let query = async {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&endpoint.host)
-            .port(endpoint.port)
-            .dbname(&endpoint.database)
-            .user(&endpoint.user)
-            .application_name("lerianctl dev")
-            .connect_timeout(Duration::from_secs(5));
-        if let Some(password) = &endpoint.password {
-            config.password(password.expose());
+/// What came of asking a server who it is.
+enum Answer {
+    /// It works on our data folder.
+    Ours,
+    /// It does not know our password.
+    Refused(String),
+    /// Nothing, or not yet.
+    None,
+}
+
+/// Asks the server at `endpoint` whether it works on `data`.
+async fn answers(endpoint: &PostgresEndpoint, data: &Path) -> Answer {
+    let session = match endpoint.try_connect("").await {
+        Ok(session) => session,
+        Err(error) if error.sqlstate.as_deref() == Some(SqlState::INVALID_PASSWORD.code()) => {
+            return Answer::Refused("its data folder was made with another password".into());
         }
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.ok()?;
-        let connection = tokio::spawn(connection);
-        let row = client.query_one("SHOW data_directory", &[]).await.ok()?;
-        drop(client);
-        let _ = connection.await;
+        Err(_) => return Answer::None,
+    };
+    let query = async {
+        let row = session.query_one("SHOW data_directory", &[]).await.ok()?;
         row.try_get::<_, String>(0).ok()
     };
-    match tokio::time::timeout(Duration::from_secs(10), query).await {
-        Ok(Some(folder)) => {
-            Path::new(&folder) == data
-                || Path::new(&folder).canonicalize().ok() == data.canonicalize().ok()
+    let folder = tokio::time::timeout(Duration::from_secs(10), query).await;
+    session.close().await;
+    match folder {
+        Ok(Some(folder))
+            if Path::new(&folder) == data
+                || Path::new(&folder).canonicalize().ok() == data.canonicalize().ok() =>
+        {
+            Answer::Ours
         }
-        _ => false,
+        _ => Answer::None,
     }
 }
 
@@ -415,7 +442,7 @@ pub(crate) async fn recover(data: &Path) -> Result<(), DevstackError> {
     let holder = fs::read_to_string(&lock)
         .ok()
         .and_then(|text| text.lines().next()?.trim().parse::<u32>().ok());
-    if !guard::stop_strays("postgres", data, holder, Signal::INT).await {
+    if !guard::stop_strays(&["postgres"], data, holder, Signal::INT).await {
         return Err(DevstackError::Deadline {
             server: "PostgreSQL of an earlier run",
             what: "did not stop",
@@ -427,7 +454,7 @@ pub(crate) async fn recover(data: &Path) -> Result<(), DevstackError> {
     if cfg!(target_os = "linux")
         && let Some(holder) = holder
         && ProcessId::of(holder).is_some()
-        && !process::works_in(holder, "postgres", data)
+        && !process::works_in(holder, &["postgres"], data)
     {
         fs::remove_file(&lock).map_err(DevstackError::io("cannot remove", &lock))?;
     }

@@ -42,17 +42,17 @@ impl ProcessId {
     }
 }
 
-/// Returns true when `pid` runs `program` (a file name) with `folder` as its working folder, as
-/// our servers do.
-pub fn works_in(pid: u32, program: &str, folder: &Path) -> bool {
-    platform::works_in(pid, program, folder)
+/// Returns true when `pid` runs one of `programs` (file names) with `folder` as its working
+/// folder, as our servers do.
+pub fn works_in(pid: u32, programs: &[&str], folder: &Path) -> bool {
+    platform::works_in(pid, programs, folder)
 }
 
-/// Returns every process that runs `program` with `folder` as its working folder.
-pub fn all_in(program: &str, folder: &Path) -> Vec<ProcessId> {
+/// Returns every process that runs one of `programs` with `folder` as its working folder.
+pub fn all_in(programs: &[&str], folder: &Path) -> Vec<ProcessId> {
     platform::all()
         .into_iter()
-        .filter(|pid| platform::works_in(*pid, program, folder))
+        .filter(|pid| platform::works_in(*pid, programs, folder))
         .filter_map(ProcessId::of)
         .collect()
 }
@@ -88,10 +88,10 @@ mod platform {
         }
     }
 
-    pub(super) fn works_in(pid: u32, program: &str, folder: &Path) -> bool {
+    pub(super) fn works_in(pid: u32, programs: &[&str], folder: &Path) -> bool {
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let link = std::fs::read_link(format!("/proc/{pid}/cwd"));
-        name.trim_end() == program
+        programs.contains(&name.trim_end())
             && link.is_ok_and(|cwd| folder.canonicalize().is_ok_and(|folder| cwd == folder))
     }
 
@@ -133,10 +133,12 @@ mod platform {
         process.is_alive() && rustix::process::kill_process(pid, signal).is_ok()
     }
 
-    /// Without `/proc`, the command line tells: our servers are given their folder.
-    pub(super) fn works_in(pid: u32, program: &str, folder: &Path) -> bool {
+    /// Without `/proc`, the command line tells: our servers are given a path in or next to the
+    /// folder that they work in.
+    pub(super) fn works_in(pid: u32, programs: &[&str], folder: &Path) -> bool {
+        let home = folder.parent().unwrap_or(folder).display().to_string();
         ps(pid, "command=").is_some_and(|line| {
-            line.contains(program) && line.contains(&folder.display().to_string())
+            line.contains(&home) && programs.iter().any(|program| line.contains(program))
         })
     }
 
@@ -189,13 +191,13 @@ mod tests {
         let start = std::time::Instant::now();
         let mut found = Vec::new();
         while found.is_empty() && start.elapsed().as_secs() < 60 {
-            found = all_in("sleep", folder.path());
+            found = all_in(&["sleep"], folder.path());
         }
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].pid, child.id());
-        assert_eq!(all_in("postgres", folder.path()), []);
+        assert_eq!(all_in(&["postgres"], folder.path()), []);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(all_in("sleep", folder.path()), []);
+        assert_eq!(all_in(&["sleep"], folder.path()), []);
     }
 }

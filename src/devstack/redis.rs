@@ -1,5 +1,6 @@
 //! A private Redis, or Valkey.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use super::account::Account;
 use super::guard::{Guard, GuardSettings};
 use super::process::ProcessId;
+use super::programs::REDIS_NAMES;
 use super::{DevstackError, folder, guard, port};
 use crate::link::redis::RedisEndpoint;
 use crate::secret::Secret;
@@ -28,7 +30,7 @@ pub(super) const BUS_DISTANCE: u16 = 10_000;
 pub struct RedisSettings {
     /// `redis-server` or `valkey-server`.
     pub program: PathBuf,
-    /// Folder that belongs to this server alone; it must exist and belong to `account`.
+    /// Existing folder of ours for this server alone; `account` must be able to enter it.
     pub folder: PathBuf,
     /// Account to run under; [`Account::for_servers`] knows it.
     pub account: Option<Account>,
@@ -40,6 +42,8 @@ pub struct RedisSettings {
     pub persistent: bool,
     /// Whether the server is a node of a cluster.
     pub cluster: bool,
+    /// Further lines of its settings file, as Redis reads them, for example an ACL user.
+    pub directives: Vec<String>,
     /// File for the server's output.
     pub log: PathBuf,
 }
@@ -58,11 +62,19 @@ enum Attempt {
     Final(DevstackError),
 }
 
+impl RedisSettings {
+    /// The server's working folder.
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+}
+
 impl Redis {
     /// Starts the server and returns when it answers; takes over from an earlier run that ended
     /// badly.
     pub async fn start(settings: RedisSettings) -> Result<Self, DevstackError> {
-        recover(&settings).await?;
+        folder::ensure(&settings.data(), 0o700, settings.account.as_ref())?;
+        recover(&settings.data()).await?;
         let mut wanted = settings.port;
         for _ in 0..PORT_ATTEMPTS {
             let accept =
@@ -90,7 +102,7 @@ impl Redis {
     /// Clients hold the port, so no other is taken: when it is in use, this fails.
     pub async fn restart(&mut self) -> Result<(), DevstackError> {
         self.guard.stop(STOP).await;
-        recover(&self.settings).await?;
+        recover(&self.settings.data()).await?;
         match attempt(&self.settings, self.port).await {
             Ok(guard) => {
                 self.guard = guard;
@@ -103,15 +115,7 @@ impl Redis {
 
     /// Returns how the server is reached.
     pub fn endpoint(&self) -> RedisEndpoint {
-        RedisEndpoint {
-            host: "127.0.0.1".into(),
-            port: self.port,
-            username: None,
-            password: Some(self.settings.password.clone()),
-            tls: false,
-            ca_pem: None,
-            database: 0,
-        }
+        endpoint(self.port, &self.settings.password)
     }
 
     /// Returns the port on loopback.
@@ -129,8 +133,8 @@ impl Redis {
         self.guard.watch()
     }
 
-    /// Stops the server; persistent data is on the disk then.
-    pub async fn stop(self) -> Result<(), DevstackError> {
+    /// Stops the server; persistent data is on the disk then. It can be started again.
+    pub async fn stop(&self) -> Result<(), DevstackError> {
         if self.guard.stop(STOP).await {
             Ok(())
         } else {
@@ -156,23 +160,21 @@ fn failed(reason: impl Into<String>) -> DevstackError {
     }
 }
 
-/// Connects to the server on loopback as the default user.
-pub(super) async fn connect(
-    port: u16,
-    password: &Secret,
-) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    let settings = redis::RedisConnectionInfo::default().set_password(password.expose());
-    let address = redis::ConnectionAddr::Tcp("127.0.0.1".into(), port);
-    let info =
-        redis::IntoConnectionInfo::into_connection_info(address)?.set_redis_settings(settings);
-    redis::Client::open(info)?
-        .get_multiplexed_async_connection()
-        .await
+pub(super) fn endpoint(port: u16, password: &Secret) -> RedisEndpoint {
+    RedisEndpoint {
+        host: "127.0.0.1".into(),
+        port,
+        username: None,
+        password: Some(password.clone()),
+        tls: false,
+        ca_pem: None,
+        database: 0,
+    }
 }
 
 /// The server's settings file; a value is quoted at this one place.
 fn configuration(settings: &RedisSettings, port: u16) -> String {
-    let folder = settings.folder.display().to_string();
+    let folder = settings.data().display().to_string();
     let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
     let mut values = vec![
         ("bind", "127.0.0.1".to_owned()),
@@ -195,13 +197,19 @@ fn configuration(settings: &RedisSettings, port: u16) -> String {
             ("masterauth", settings.password.expose().to_owned()),
         ]);
     }
-    values.iter().fold(
-        "# Written by lerianctl at each start.\n".to_owned(),
-        |text, (name, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("{text}{name} \"{value}\"\n")
-        },
-    )
+    let mut text = "# Written by lerianctl at each start.\n".to_owned();
+    for (name, value) in values {
+        let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+        let value = value.replace('\n', "\\n");
+        let _ = writeln!(text, "{name} \"{value}\"");
+    }
+    for directive in &settings.directives {
+        text += directive;
+        text += "\n";
+    }
+    // The log must say when the server is ready.
+    text += "loglevel notice\n";
+    text
 }
 
 /// Starts the server once and waits until it answers or ended.
@@ -214,7 +222,7 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
     let guard = Guard::start(&GuardSettings {
         program: settings.program.clone(),
         arguments: vec![file.display().to_string()],
-        folder: settings.folder.clone(),
+        folder: settings.data(),
         account: settings.account.clone(),
         log: settings.log.clone(),
         signals: if settings.persistent {
@@ -235,7 +243,10 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
                 Attempt::Final(failed(reason))
             });
         }
-        if answers(port, &settings.password, guard.server().pid).await {
+        // Only the server itself says that it listens, so no stranger on the port is asked.
+        if folder::tail(&settings.log, offset).contains("Ready to accept connections")
+            && answers(port, &settings.password, guard.server().pid).await
+        {
             return Ok(guard);
         }
         if start.elapsed() > READY_LIMIT {
@@ -252,17 +263,12 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
 /// Returns true when the server on `port` lets us in, is process `pid` and has loaded its data.
 async fn answers(port: u16, password: &Secret, pid: u32) -> bool {
     let query = async {
-        let mut connection = connect(port, password).await.ok()?;
-        redis::cmd("INFO")
-            .arg("server")
-            .query_async::<String>(&mut connection)
-            .await
-            .ok()
-            .filter(|info| info_value(info, "process_id") == Some(pid.to_string().as_str()))?;
-        redis::cmd("PING")
-            .query_async::<String>(&mut connection)
-            .await
-            .ok()
+        let mut session = endpoint(port, password).connect().await.ok()?;
+        let info: String = session.query(redis::cmd("INFO").arg("server")).await.ok()?;
+        if info_value(&info, "process_id")?.parse() != Ok(pid) {
+            return None;
+        }
+        session.query::<String>(&redis::cmd("PING")).await.ok()
     };
     let answer = tokio::time::timeout(Duration::from_secs(10), query).await;
     matches!(answer, Ok(Some(_)))
@@ -276,20 +282,12 @@ pub(super) fn info_value<'a>(info: &'a str, key: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// Stops what an earlier run left behind.
-async fn recover(settings: &RedisSettings) -> Result<(), DevstackError> {
-    let program = settings.program.canonicalize();
-    let program = program.as_deref().unwrap_or(&settings.program);
-    let name = program.file_name().and_then(|name| name.to_str());
-    stop_stray(name.unwrap_or("redis-server"), &settings.folder).await
-}
-
-/// Stops the server of an earlier run that works in `folder`.
-pub(crate) async fn stop_stray(program: &str, folder: &Path) -> Result<(), DevstackError> {
-    let holder = fs::read_to_string(folder.join("redis.pid"))
+/// Stops what an earlier run left behind in `data`.
+pub(crate) async fn recover(data: &Path) -> Result<(), DevstackError> {
+    let holder = fs::read_to_string(data.join("redis.pid"))
         .ok()
         .and_then(|text| text.trim().parse::<u32>().ok());
-    if guard::stop_strays(program, folder, holder, Signal::TERM).await {
+    if guard::stop_strays(&REDIS_NAMES, data, holder, Signal::TERM).await {
         return Ok(());
     }
     Err(DevstackError::Deadline {
@@ -313,15 +311,17 @@ mod tests {
             port: None,
             persistent: true,
             cluster: false,
+            directives: vec!["user reader on nopass".into()],
             log: "log".into(),
         };
         let text = configuration(&settings, 15_000);
         assert!(
-            text.contains("\ndir \"/home/a \\\"b\\\" \\\\c\"\n"),
+            text.contains("\ndir \"/home/a \\\"b\\\" \\\\c/data\"\n"),
             "{text}"
         );
         assert!(text.contains("\nrequirepass \"p w\"\n"));
         assert!(text.contains("\nappendonly \"yes\"\n"));
+        assert!(text.contains("\nuser reader on nopass\n"));
         assert!(!text.contains("cluster-enabled"));
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::redis::{BUS_DISTANCE, Redis, RedisSettings, connect, info_value};
+use super::redis::{BUS_DISTANCE, Redis, RedisSettings, info_value};
 use super::{DevstackError, folder};
 use crate::link::redis::RedisEndpoint;
 
@@ -29,10 +29,7 @@ impl RedisCluster {
         let mut nodes = Vec::with_capacity(primaries);
         for number in 0..primaries {
             let folder = settings.folder.join(format!("node-{number}"));
-            folder::ensure(&folder, 0o700, settings.account.as_ref())?;
-            if let Some(account) = &settings.account {
-                account.own(&folder)?;
-            }
+            folder::ensure(&folder, folder::mode_for(settings.account.as_ref()), None)?;
             let node = Redis::start(RedisSettings {
                 folder,
                 port: None,
@@ -43,59 +40,44 @@ impl RedisCluster {
             nodes.push(node.await?);
         }
         let cluster = Self { nodes };
-        cluster
-            .form(settings)
-            .await
-            .map_err(|error| DevstackError::Failed {
-                server: "Redis Cluster",
-                reason: error.to_string(),
-            })?;
-        cluster.agree(settings).await?;
+        cluster.form().await?;
+        cluster.agree().await?;
         Ok(cluster)
     }
 
     /// Gives slots to the nodes and lets them meet.
-    async fn form(&self, settings: &RedisSettings) -> redis::RedisResult<()> {
+    async fn form(&self) -> Result<(), DevstackError> {
         let count = self.nodes.len();
         for (number, node) in self.nodes.iter().enumerate() {
-            let mut connection = connect(node.port(), &settings.password).await?;
+            let mut session = node.endpoint().connect().await?;
             // Different epochs keep the nodes from having to settle a conflict.
-            redis::cmd("CLUSTER")
-                .arg("SET-CONFIG-EPOCH")
-                .arg(number + 1)
-                .query_async::<()>(&mut connection)
-                .await?;
-            let slots: Vec<usize> =
-                (SLOTS * number / count..SLOTS * (number + 1) / count).collect();
-            redis::cmd("CLUSTER")
-                .arg("ADDSLOTS")
-                .arg(slots)
-                .query_async::<()>(&mut connection)
-                .await?;
+            let mut epoch = redis::cmd("CLUSTER");
+            epoch.arg("SET-CONFIG-EPOCH").arg(number + 1);
+            session.query::<()>(&epoch).await?;
+            let share = SLOTS * number / count..SLOTS * (number + 1) / count;
+            let mut slots = redis::cmd("CLUSTER");
+            slots.arg("ADDSLOTS").arg(share.collect::<Vec<_>>());
+            session.query::<()>(&slots).await?;
             for other in &self.nodes[..number] {
-                redis::cmd("CLUSTER")
-                    .arg("MEET")
-                    .arg("127.0.0.1")
-                    .arg(other.port())
-                    .arg(other.port() + BUS_DISTANCE)
-                    .query_async::<()>(&mut connection)
-                    .await?;
+                let mut meet = redis::cmd("CLUSTER");
+                meet.arg("MEET").arg("127.0.0.1");
+                meet.arg(other.port()).arg(other.port() + BUS_DISTANCE);
+                session.query::<()>(&meet).await?;
             }
         }
         Ok(())
     }
 
     /// Waits until every node knows every other and every slot.
-    async fn agree(&self, settings: &RedisSettings) -> Result<(), DevstackError> {
+    async fn agree(&self) -> Result<(), DevstackError> {
         let start = Instant::now();
         let count = self.nodes.len().to_string();
         for node in &self.nodes {
             loop {
                 let info = async {
-                    let mut connection = connect(node.port(), &settings.password).await?;
-                    redis::cmd("CLUSTER")
-                        .arg("INFO")
-                        .query_async::<String>(&mut connection)
+                    let mut session = node.endpoint().connect().await?;
+                    session
+                        .query::<String>(redis::cmd("CLUSTER").arg("INFO"))
                         .await
                 };
                 if let Ok(info) = info.await

@@ -1,16 +1,18 @@
 //! Servers for tests and benches: fast, without durability, and gone with their process.
 
+use std::fs::Permissions;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::DevstackError;
 use super::account::Account;
 use super::postgres::{Postgres, PostgresSettings};
 use super::programs::PostgresPrograms;
 use super::redis::{Redis, RedisSettings};
 use super::redis_cluster::RedisCluster;
+use super::{DevstackError, folder};
 use crate::secret::Secret;
 
 /// Removes the folder `$1` when stdin closes. A server that is being stopped may still write.
@@ -29,16 +31,16 @@ pub struct TemporaryFolder {
 }
 
 impl TemporaryFolder {
-    /// Makes a folder in `parent` that belongs to `account`, or to us.
+    /// Makes a folder in `parent` that is private, except that `account` can pass through.
     pub fn new(parent: &Path, account: Option<&Account>) -> Result<Self, DevstackError> {
         let failed = || DevstackError::io("cannot make a folder in", parent);
         let folder = tempfile::Builder::new()
             .prefix("lerianctl-")
+            .permissions(Permissions::from_mode(folder::mode_for(account)))
             .tempdir_in(parent)
             .map_err(failed())?;
-        if let Some(account) = account {
-            account.own(folder.path())?;
-        }
+        // The umask may have taken bits that were asked for.
+        folder::set_mode(folder.path(), folder::mode_for(account))?;
         let remover = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "lerianctl-remover"])
             .arg(folder.path())
@@ -124,7 +126,17 @@ pub async fn postgres(
 
 /// Starts a Redis without persistence in a new folder in `parent`.
 pub async fn redis(program: &Path, parent: &Path) -> Result<Temporary<Redis>, DevstackError> {
-    let (settings, folder) = redis_settings(program, parent)?;
+    redis_with(program, parent, &[]).await
+}
+
+/// As [`redis`], with `directives` added to the settings file, one a line.
+pub async fn redis_with(
+    program: &Path,
+    parent: &Path,
+    directives: &[String],
+) -> Result<Temporary<Redis>, DevstackError> {
+    let (mut settings, folder) = redis_settings(program, parent)?;
+    settings.directives = directives.to_vec();
     Ok(Temporary {
         server: Redis::start(settings).await?,
         folder,
@@ -159,6 +171,7 @@ fn redis_settings(
         port: None,
         persistent: false,
         cluster: false,
+        directives: Vec::new(),
         log: folder.path().join("redis.log"),
     };
     Ok((settings, folder))

@@ -173,8 +173,12 @@ impl Step {
             }),
             Self::Prove { slot } => ("prove isolation", on_cluster(spec.login(*slot)), vec![]),
             Self::OpenLogin { slot } => ("open login", on_cluster(spec.login(*slot)), {
-                let mut sql = vec![statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER))];
+                let mut sql = vec![
+                    statements::reset_role(spec.login(*slot)),
+                    statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER)),
+                ];
                 sql.extend(statements::login_settings(spec, *slot));
+                sql.push(statements::grant_owner(spec));
                 sql
             }),
             Self::CloseLogin { slot } => {
@@ -183,8 +187,9 @@ impl Step {
                     let mut sql = vec![
                         statements::close_login(login),
                         statements::end_sessions(&[login]),
+                        statements::hand_over(spec, login),
                     ];
-                    sql.extend(statements::hand_over(spec, login));
+                    sql.extend(statements::drop_owned(&names.database, &[login]));
                     sql
                 })
             }

@@ -116,6 +116,11 @@ pub(super) fn create_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&st
     ]
 }
 
+/// Forgets everything that was set on a role, also by itself.
+pub(super) fn reset_role(role: &str) -> String {
+    format!("ALTER ROLE {} RESET ALL", ident(role))
+}
+
 /// Opens or closes a login role that exists.
 pub(super) fn alter_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&str>) -> String {
     format!(
@@ -257,13 +262,13 @@ pub(super) fn end_sessions(roles: &[&str]) -> String {
     )
 }
 
-/// Hands what a login came to own to the owner, and takes every privilege it was given.
-pub(super) fn hand_over(spec: &DatabaseSpec, login: &str) -> Vec<String> {
-    let login = ident(login);
-    vec![
-        format!("REASSIGN OWNED BY {login} TO {}", ident(&spec.names.owner)),
-        format!("DROP OWNED BY {login}"),
-    ]
+/// Hands what a login came to own in this database to the owner.
+pub(super) fn hand_over(spec: &DatabaseSpec, login: &str) -> String {
+    format!(
+        "REASSIGN OWNED BY {} TO {}",
+        ident(login),
+        ident(&spec.names.owner)
+    )
 }
 
 pub(super) fn drop_database(spec: &DatabaseSpec) -> String {

@@ -3,27 +3,37 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::reference;
 use crate::cli::effects;
 use crate::cli::failure::Failure;
 use crate::cli::invocation::Invocation;
+use crate::contract::openapi;
 
-/// Print the command tree with the effect of every command
+/// Print the command tree with the effect of every command, or the server's OpenAPI document
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  lerianctl docs | jq -r '.. | objects | select(.effect == \"destructive\") | .path'"
 )]
 pub struct DocsArgs {
-    /// Form of the tree
-    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json"])]
+    /// `json`: the command tree; `openapi`: the HTTP interface of the Tenant Manager; `markdown`:
+    /// variables and exit statuses
+    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json", "openapi", "markdown"])]
     format: String,
 }
 
 /// Prints the tree.
 pub fn docs(run: &Invocation, args: &DocsArgs) -> Result<(), Failure> {
-    debug_assert_eq!(args.format, "json", "clap knows no other");
+    let document = match args.format.as_str() {
+        "markdown" => {
+            run.console.out(&reference::markdown());
+            return Ok(());
+        }
+        "openapi" => openapi::document(),
+        _ => tree(),
+    };
     run.console.out(&format!(
         "{}\n",
-        serde_json::to_string_pretty(&tree()).unwrap_or_default()
+        serde_json::to_string_pretty(&document).unwrap_or_default()
     ));
     Ok(())
 }

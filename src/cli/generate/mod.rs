@@ -3,4 +3,5 @@
 pub mod completion;
 pub mod docs;
 pub mod man;
+pub mod reference;
 pub mod schema;

@@ -97,7 +97,7 @@ pub async fn told_to_stop() {
 }
 
 /// Returns when the server says that it is ready.
-async fn answering(address: SocketAddr) {
+pub async fn answering(address: SocketAddr) {
     crate::link::tls::install();
     let Ok(client) = reqwest::Client::builder()
         .no_proxy()
@@ -117,7 +117,12 @@ async fn answering(address: SocketAddr) {
     }
 }
 
-fn say_ready(run: &Invocation, address: SocketAddr, announce: &Announce) -> Result<(), Failure> {
+/// Says where everything is, and `ready`; writes the ready file.
+pub fn say_ready(
+    run: &Invocation,
+    address: SocketAddr,
+    announce: &Announce,
+) -> Result<(), Failure> {
     let url = format!("http://{address}");
     let mut body = Map::new();
     body.insert("server".into(), json!(url));

@@ -38,8 +38,9 @@ pub struct CreateArgs {
     id: Option<TenantId>,
 
     /// Environment; events reach products only in `production` and `staging`
-    #[arg(long, value_name = "NAME", default_value = "production")]
-    environment: String,
+    /// [default: of the configuration, else production]
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
 
     /// Service to associate and provision; may be repeated
     #[arg(long, value_name = "NAME", action = ArgAction::Append, add = ArgValueCandidates::new(complete::services))]
@@ -89,7 +90,7 @@ pub fn create(run: &Invocation, args: &CreateArgs) -> Result<ChangeReport, Failu
         name: args.name.clone(),
         slug: args.slug.as_ref().map(ToString::to_string),
         id: args.id.as_ref().map(ToString::to_string),
-        environment: args.environment.clone(),
+        environment: environment(run, args)?,
         isolation_mode: args.isolation,
         services: args.service.clone(),
         metadata: args.metadata.iter().cloned().collect(),
@@ -131,6 +132,18 @@ pub fn create(run: &Invocation, args: &CreateArgs) -> Result<ChangeReport, Failu
         ));
     }
     Ok(report)
+}
+
+/// Returns the environment as given, as configured, or the one that products assume.
+fn environment(run: &Invocation, args: &CreateArgs) -> Result<String, Failure> {
+    if let Some(name) = &args.environment {
+        return Ok(name.clone());
+    }
+    let configured = run.config()?.environment()?;
+    Ok(configured.map_or_else(
+        || "production".to_owned(),
+        |environment| environment.value.to_string(),
+    ))
 }
 
 /// Returns the bcrypt hash of the owner's password, or nothing when there is none.

@@ -9,6 +9,7 @@ use super::ProvisionError;
 use crate::provision::mark::Mark;
 use crate::provision::naming::DATABASES_ROLE;
 use crate::provision::sql::ident;
+use crate::provision::statements::reset_role;
 
 /// A role that exists.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Role {
         if !self.excess.is_empty() {
             statements.push(format!("ALTER ROLE {role} {}", self.excess.join(" ")));
         }
-        statements.push(format!("ALTER ROLE {role} RESET ALL"));
+        statements.push(reset_role(name));
         statements.extend(self.settings_in.iter().map(|database| {
             let database = ident(database);
             format!("ALTER ROLE {role} IN DATABASE {database} RESET ALL")

@@ -154,11 +154,10 @@ impl Work<'_> {
                 continue;
             }
             let inside = self.link.inside(&database).await?;
-            let mut statements = sql::hand_over(self.spec, login);
+            let mut statements = vec![sql::hand_over(self.spec, login)];
             if retired {
-                statements.insert(0, sql::lock_privileges(&database));
-            } else {
-                statements.truncate(1);
+                // What is left after that are privileges.
+                statements.extend(sql::drop_owned(&database, &[login]));
             }
             let roles = [login, self.spec.names.owner.as_str()];
             self.execute(&inside.session, rights, &roles, statements)

@@ -1,0 +1,155 @@
+//! `lerianctl server start` as a process of its own, to be killed.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use lerianctl::link::postgres::PostgresEndpoint;
+use lerianctl::link::redis::RedisEndpoint;
+use lerianctl::secret::Secret;
+
+use super::Sandbox;
+
+/// The binary serving on a free loopback port, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    room: Sandbox,
+    child: Option<Child>,
+    url: String,
+    key: Secret,
+    starts: u32,
+}
+
+impl ServerProcess {
+    /// Starts the binary on `postgres` and `redis` with a new registry, and waits until it is
+    /// ready.
+    #[must_use]
+    pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
+        let mut room = Sandbox::new();
+        let key = Secret::generate();
+        let expose = |secret: &Option<Secret>| {
+            let secret = secret.as_ref().expect("the test server has a password");
+            secret.expose().to_owned()
+        };
+        room.write("api.key", key.expose());
+        room.write("master.key", Secret::generate().expose());
+        let mut url = url::Url::parse("postgres://localhost").expect("a URL");
+        url.set_host(Some(&postgres.host)).expect("a host");
+        url.set_port(Some(postgres.port)).expect("a port");
+        url.set_username(&postgres.user).expect("a user");
+        url.set_password(Some(&expose(&postgres.password)))
+            .expect("a password");
+        url.set_path(&postgres.database);
+        url.set_query(Some("sslmode=disable"));
+        room.write("postgres.url", url.as_str());
+        if let Some(redis) = redis {
+            room.set("MULTI_TENANT_REDIS_HOST", &redis.host);
+            room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
+            room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
+        }
+        let mut process = Self {
+            room,
+            child: None,
+            url: String::new(),
+            key,
+            starts: 0,
+        };
+        process.restart();
+        process
+    }
+
+    /// Starts the binary again on the same registry and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        assert!(self.child.is_none(), "the process still runs");
+        self.starts += 1;
+        let ready = self.room.home().join(format!("ready-{}.json", self.starts));
+        let log = self.room.home().join(format!("log-{}.txt", self.starts));
+        let child = self
+            .room
+            .command([
+                "server",
+                "start",
+                "--listen",
+                "127.0.0.1:0",
+                "--registry",
+                "registry.db",
+                "--master-key-file",
+                "master.key",
+                "--service-key-file",
+                "api.key",
+                "--postgres-url-file",
+                "postgres.url",
+                "--ready-file",
+            ])
+            .arg(&ready)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a file can be made"))
+            .spawn()
+            .expect("the binary can be run");
+        self.child = Some(child);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let text = loop {
+            if let Ok(text) = std::fs::read_to_string(&ready) {
+                break text;
+            }
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("a child can be waited for"));
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", said());
+            assert!(Instant::now() < deadline, "never ready\n{}", said());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let ready: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        self.url.clear();
+        self.url.push_str(ready["server"].as_str().expect("a URL"));
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the process to end, waits, and returns its exit status.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("the process runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it takes TERM");
+        child.wait().expect("a child can be waited for").code()
+    }
+
+    /// Returns `http://127.0.0.1:PORT`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the API key.
+    pub(crate) fn api_key(&self) -> &Secret {
+        &self.key
+    }
+
+    /// Returns the folder with registry, keys and logs.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.room.home()
+    }
+
+    /// Returns a room whose calls reach this server.
+    #[must_use]
+    pub(crate) fn room(&self) -> Sandbox {
+        let mut room = Sandbox::new()
+            .with("LERIANCTL_SERVER", &self.url)
+            .with("LERIANCTL_API_KEY", self.key.expose());
+        room.name(&self.url, "SERVER");
+        room
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
