@@ -213,7 +213,7 @@ async fn sessions_carry_our_name_and_the_pinned_schema() {
 #[tokio::test]
 async fn a_folder_as_host_is_a_unix_socket() {
     let mut server = Postgres::private();
-    let folder = server.folder().to_owned();
+    let folder = server.data();
     let session = server.endpoint().connect().await.unwrap();
     session
         .batch_execute(&format!(
