@@ -86,7 +86,7 @@ impl DatabaseSpec {
         &self.names.logins[slot % 2]
     }
 
-    /// Returns the place in words: `main/aurora_ledger_onboarding_1853ca9b06bb`, with the schema
+    /// Returns the place in words: `main/aurora_ledger_onboarding_85b18fdd152f`, with the schema
     /// after a dot in schema mode.
     pub fn place(&self) -> String {
         match &self.names.schema {
@@ -146,7 +146,7 @@ impl Step {
                 }
                 sql
             }),
-            Self::Roles { slot } => ("create roles", on_cluster(&names.owner), {
+            Self::Roles { slot } => ("set up roles", on_cluster(&names.owner), {
                 let verifier = |login| (login == *slot % 2).then_some(HIDDEN_VERIFIER);
                 let mut sql = statements::create_owner(spec);
                 sql.extend(statements::create_login(spec, 0, verifier(0)));

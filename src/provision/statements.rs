@@ -59,12 +59,25 @@ pub(super) fn settle_database(spec: &DatabaseSpec) -> Vec<String> {
             "GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {}",
             ident(&spec.names.owner)
         ),
-        // Both logins may be in use during a rotation.
         format!(
             "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT {}",
-            2 * connection_limit(&spec.settings)
+            database_limit(spec)
         ),
     ]
+}
+
+/// Returns how many sessions a tenant's own database takes: both logins may be in use during a
+/// rotation.
+pub(super) fn database_limit(spec: &DatabaseSpec) -> u32 {
+    2 * connection_limit(&spec.settings)
+}
+
+pub(super) fn limit_database(spec: &DatabaseSpec) -> String {
+    format!(
+        "ALTER DATABASE {} WITH CONNECTION LIMIT {}",
+        ident(&spec.names.database),
+        database_limit(spec)
+    )
 }
 
 /// Marks a shared database and closes it to `PUBLIC`; the inside is still to be done.

@@ -106,6 +106,8 @@ pub(super) struct Database {
     pub(super) closed: bool,
     /// Half dropped.
     pub(super) broken: bool,
+    /// Most sessions.
+    pub(super) limit: i32,
     /// Open to the tenant as it should be, and closed to everyone.
     pub(super) settled: bool,
 }
@@ -144,7 +146,8 @@ pub(super) async fn database(
                    AND count(*) FILTER (WHERE a.grantee = t.oid) = 3 \
                  FROM aclexplode(d.datacl) a), \
                NOT EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
-                 WHERE a.grantee = 0) \
+                 WHERE a.grantee = 0), \
+               d.datconnlimit \
              FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba \
              LEFT JOIN pg_roles t ON t.rolname = $2 WHERE d.datname = $1",
             &[
@@ -163,6 +166,7 @@ pub(super) async fn database(
             ours: row.get::<_, bool>(1) && by_us,
             unfinished: row.get::<_, bool>(2) && by_us,
             closed: row.get(6),
+            limit: row.get(7),
             broken: row.get(4),
             settled: row.get::<_, Option<bool>>(5).unwrap_or(false),
         }
