@@ -219,3 +219,84 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(mode: IsolationMode) -> DatabaseSpec {
+        let tenant_id: TenantId = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21".parse().unwrap();
+        let tenant_slug: Slug = "aurora".parse().unwrap();
+        let service: ServiceName = "ledger".parse().unwrap();
+        DatabaseSpec {
+            names: Names::make(&tenant_id, &tenant_slug, &service, "onboarding", mode),
+            tenant_id,
+            tenant_slug,
+            service,
+            module: "onboarding".into(),
+            mode,
+            cluster: "main".into(),
+            settings: ConnectionSettings::default(),
+        }
+    }
+
+    fn whole_life(spec: &DatabaseSpec) -> Vec<Step> {
+        [
+            provision_steps(spec, 0),
+            rotate_steps(spec, 1),
+            retire_steps(spec, 0),
+            remove_steps(spec, true),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn every_login_is_proved_before_it_is_handed_out() {
+        for mode in [IsolationMode::Database, IsolationMode::Schema] {
+            let spec = spec(mode);
+            let provision = provision_steps(&spec, 1);
+            assert_eq!(provision.last(), Some(&Step::Prove { slot: 1 }));
+            assert_eq!(
+                provision.contains(&Step::Database),
+                mode == IsolationMode::Database
+            );
+            assert_eq!(
+                rotate_steps(&spec, 0).last(),
+                Some(&Step::Prove { slot: 0 })
+            );
+            assert!(!remove_steps(&spec, false).contains(&Step::DropData));
+        }
+    }
+
+    #[test]
+    fn a_plan_shows_every_statement_and_no_password() {
+        for mode in [IsolationMode::Database, IsolationMode::Schema] {
+            let spec = spec(mode);
+            for step in whole_life(&spec) {
+                let planned = step.planned(&spec);
+                assert!(planned.target.starts_with("main/"), "{planned:?}");
+                let is_proof = matches!(step, Step::Prove { .. });
+                assert_eq!(planned.sql.is_empty(), is_proof, "{planned:?}");
+                for statement in &planned.sql {
+                    let (_, rest) = statement.split_once("PASSWORD ").unwrap_or_default();
+                    assert!(
+                        ["", "NULL", "'SCRAM-SHA-256$…'"].contains(&rest),
+                        "{statement}"
+                    );
+                    // Statements of one step are sent as one text.
+                    assert!(!statement.contains(';'), "{statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_reads_back_from_the_registry() {
+        for step in whole_life(&spec(IsolationMode::Database)) {
+            let text = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+        }
+        let text = serde_json::to_string(&Step::OpenLogin { slot: 1 }).unwrap();
+        assert_eq!(text, r#"{"step":"open-login","slot":1}"#);
+    }
+}
