@@ -21,7 +21,8 @@ publish() { # publish TYPE TENANT PAYLOAD
     "{\"event_id\":\"$RANDOM$RANDOM\",\"event_type\":\"$1\",\"timestamp\":\"$(date -u +%FT%TZ)\",\"tenant_id\":\"$2\",\"tenant_slug\":\"$slug\",\"environment\":\"production\",\"payload\":$3}"
 }
 
-foreign=template1
+sql -c 'CREATE ROLE shell_databases NOLOGIN'
+foreign=''
 for number in $(seq "$count"); do
   slug="shell-$number"
   name="shell_$number"
@@ -30,27 +31,52 @@ for number in $(seq "$count"); do
   id=$(curl --silent --show-error --fail --header "@$key" --header 'Content-Type: application/json' \
     --data "{\"name\":\"$slug\",\"slug\":\"$slug\",\"environment\":\"production\"}" \
     "$MULTI_TENANT_URL/v1/tenants" | jq -r .id)
+  mark="tenant $id"
 
-  sql -c "CREATE ROLE ${name}_owner NOLOGIN" -c "COMMENT ON ROLE ${name}_owner IS 'tenant $id'"
-  for login in a b; do
-    sql -c "CREATE ROLE ${name}_$login NOLOGIN CONNECTION LIMIT 50" \
-      -c "COMMENT ON ROLE ${name}_$login IS 'tenant $id'" \
-      -c "GRANT ${name}_owner TO ${name}_$login" \
-      -c "ALTER ROLE ${name}_$login SET role = '${name}_owner'" \
-      -c "ALTER ROLE ${name}_$login SET statement_timeout = '60s'" \
-      -c "ALTER ROLE ${name}_$login SET idle_in_transaction_session_timeout = '60s'"
-  done
-  sql -c "ALTER ROLE ${name}_a LOGIN PASSWORD '$password'"
-  sql -c "CREATE DATABASE $name TEMPLATE template0"
-  sql -c "COMMENT ON DATABASE $name IS 'tenant $id'" -c "REVOKE ALL ON DATABASE $name FROM PUBLIC" \
-    -c "GRANT CONNECT, TEMPORARY ON DATABASE $name TO ${name}_owner, ${name}_a, ${name}_b"
-  sql -d "$name" -c 'REVOKE ALL ON SCHEMA public FROM PUBLIC' -c "ALTER SCHEMA public OWNER TO ${name}_owner"
-
-  PGPASSWORD=$password sql -U "${name}_a" -d "$name" -c 'CREATE TABLE probe ()' -c 'DROP TABLE probe'
-  if [ "$foreign" != template1 ] && PGPASSWORD=$password sql -U "${name}_a" -d "$foreign" -c 'SELECT 1' 2>/dev/null; then
-    printf '%s reaches %s\n' "$name" "$foreign" >&2
+  # Nothing that is there already is touched.
+  found=$(sql -At -c "SELECT count(*) FROM pg_roles WHERE rolname LIKE '${name}\\_%'" \
+    -c "SELECT count(*) FROM pg_database WHERE datname = '$name'")
+  [ "$found" = $'0\n0' ] || {
+    printf '%s exists\n' "$name" >&2
     exit 1
-  fi
+  }
+
+  sql <<SQL
+CREATE ROLE ${name}_owner NOLOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE;
+COMMENT ON ROLE ${name}_owner IS '$mark';
+CREATE ROLE ${name}_a INHERIT LOGIN CONNECTION LIMIT 400 PASSWORD '$password';
+COMMENT ON ROLE ${name}_a IS '$mark';
+CREATE ROLE ${name}_b INHERIT NOLOGIN CONNECTION LIMIT 400;
+COMMENT ON ROLE ${name}_b IS '$mark';
+GRANT ${name}_owner TO ${name}_a, ${name}_b;
+ALTER ROLE ${name}_a SET role = '${name}_owner';
+ALTER ROLE ${name}_a SET idle_in_transaction_session_timeout = '5min';
+ALTER ROLE ${name}_b SET role = '${name}_owner';
+ALTER ROLE ${name}_b SET idle_in_transaction_session_timeout = '5min';
+SQL
+  sql -c "CREATE DATABASE $name OWNER shell_databases TEMPLATE template0 ENCODING 'UTF8' ALLOW_CONNECTIONS false"
+  sql <<SQL
+COMMENT ON DATABASE $name IS '$mark';
+REVOKE ALL ON DATABASE $name FROM PUBLIC;
+GRANT CONNECT, TEMPORARY, CREATE ON DATABASE $name TO ${name}_owner;
+ALTER DATABASE $name ALLOW_CONNECTIONS true CONNECTION LIMIT 800;
+SQL
+  sql -d "$name" <<SQL
+ALTER SCHEMA public OWNER TO ${name}_owner;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE ${name}_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE ${name}_owner REVOKE USAGE ON TYPES FROM PUBLIC;
+SQL
+
+  # The new login reaches its own, the idle one nothing, and neither of them another tenant's.
+  PGPASSWORD=$password sql -U "${name}_a" -d "$name" -c 'CREATE TABLE probe ()' -c 'DROP TABLE probe'
+  for door in "${name}_b $name" ${foreign:+"${name}_a $foreign"}; do
+    read -r login database <<<"$door"
+    if PGPASSWORD=$password sql -U "$login" -d "$database" -c 'SELECT 1' >/dev/null 2>&1; then
+      printf '%s reaches %s\n' "$login" "$database" >&2
+      exit 1
+    fi
+  done
   foreign=$name
 
   publish tenant.created "$id" '{}'

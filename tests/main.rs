@@ -7,6 +7,7 @@ mod cache_servers;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;
+mod client_resolver;
 mod client_watch;
 mod devstack_servers;
 mod devstack_stack;

@@ -15,8 +15,12 @@ pub(crate) enum Act {
         user: String,
         refused: bool,
     },
-    /// A statement, with its parameters written into it.
-    Statement { session: String, sql: String },
+    /// A statement, with its parameters written into it; `fails` when PostgreSQL refused it.
+    Statement {
+        session: String,
+        sql: String,
+        fails: bool,
+    },
 }
 
 impl Act {
@@ -70,21 +74,39 @@ pub(crate) fn acts(log: &str) -> Vec<Act> {
                 refused: false,
             });
         } else if let Some(sql) = entry.text.strip_prefix("LOG:  statement: ") {
-            let sql = sql.to_owned();
-            acts.push(Act::Statement { session, sql });
+            acts.push(Act::Statement {
+                session,
+                sql: sql.to_owned(),
+                fails: false,
+            });
         } else if let Some(executed) = entry.text.strip_prefix("LOG:  execute ")
             && let Some((_, sql)) = executed.split_once(": ")
         {
-            let sql = sql.to_owned();
-            acts.push(Act::Statement { session, sql });
+            acts.push(Act::Statement {
+                session,
+                sql: sql.to_owned(),
+                fails: false,
+            });
         } else if let Some(list) = entry.text.strip_prefix("DETAIL:  parameters: ") {
             if let Some(Act::Statement { sql, .. }) = acts.iter_mut().rev().find(of_session) {
                 *sql = with_parameters(sql, list);
             }
-        } else if entry.text.starts_with("FATAL:")
-            && let Some(Act::Connect { refused, .. }) = acts.iter_mut().rev().find(of_session)
-        {
-            *refused = true;
+        } else if entry.text.starts_with("ERROR:") {
+            if let Some(Act::Statement { fails, .. }) = acts.iter_mut().rev().find(of_session) {
+                *fails = true;
+            }
+        } else if entry.text.starts_with("FATAL:") {
+            // Turned away after the password was checked, or by the password.
+            if let Some(Act::Connect { refused, .. }) = acts.iter_mut().rev().find(of_session) {
+                *refused = true;
+            } else {
+                acts.push(Act::Connect {
+                    session,
+                    database: entry.database.to_owned(),
+                    user: entry.user.to_owned(),
+                    refused: true,
+                });
+            }
         }
     }
     acts
@@ -135,11 +157,14 @@ pub(crate) fn self_check() {
 @2.b@other@tenant@ FATAL:  permission denied for database \"other\"
 @1.a@postgres@admin@ LOG:  execute s0: select $1::text, $2, $10
 @1.a@postgres@admin@ DETAIL:  parameters: $1 = 'it''s, so', $2 = NULL, $10 = '7'
+@1.a@postgres@admin@ ERROR:  permission denied
+@3.c@other@login@ FATAL:  password authentication failed for user \"login\"
 ";
     let acts = acts(log);
-    assert_eq!(acts.len(), 4, "{acts:#?}");
+    assert_eq!(acts.len(), 5, "{acts:#?}");
     assert!(matches!(&acts[1], Act::Statement { sql, .. } if sql.ends_with("lines'")));
     assert!(matches!(&acts[2], Act::Connect { refused: true, .. }));
-    assert!(matches!(&acts[3], Act::Statement { sql, .. }
+    assert!(matches!(&acts[3], Act::Statement { sql, fails: true, .. }
         if sql == "select 'it''s, so'::text, NULL, '7'"));
+    assert!(matches!(&acts[4], Act::Connect { user, refused: true, .. } if user == "login"));
 }

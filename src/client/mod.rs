@@ -12,6 +12,7 @@ mod call;
 mod contract;
 mod error;
 mod http;
+mod resolver;
 mod retry;
 mod transport;
 mod watch;
@@ -21,6 +22,7 @@ pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejec
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};
 pub use http::public_json;
+pub use resolver::{Pair, Resolution, Resolver, ResolverSettings, Tier};
 pub use retry::RetryPolicy;
 
 use std::sync::Arc;

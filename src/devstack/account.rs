@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{fchown, lchown};
+use std::os::unix::fs::{MetadataExt as _, fchown, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,29 +29,43 @@ impl Account {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let file = Path::new("/etc/passwd");
-        let text = fs::read_to_string(file).map_err(DevstackError::io("cannot read", file))?;
-        Self::choose(&text)
+        Self::choose(&passwd()?)
             .map(Some)
             .ok_or_else(|| DevstackError::NoAccount {
                 reason: format!("`/etc/passwd` has none of {}", CANDIDATES.join(", ")),
             })
     }
 
+    /// As [`Account::for_servers`], but the account that owns `data` already when that exists: a
+    /// later installation may have brought a better candidate.
+    pub fn for_data(data: &Path) -> Result<Option<Self>, DevstackError> {
+        let owner = match fs::symlink_metadata(data) {
+            Ok(meta) if rustix::process::geteuid().is_root() => meta.uid(),
+            _ => return Self::for_servers(),
+        };
+        let text = passwd()?;
+        let known = text.lines().filter_map(Self::parse);
+        match known.into_iter().find(|account| account.uid == owner) {
+            Some(account) => Ok(Some(account)),
+            None => Self::for_servers(),
+        }
+    }
+
+    /// Reads one line of a `passwd` file. Root is never an answer.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        let (uid, gid) = (id(fields.nth(1)?)?, id(fields.next()?)?);
+        Some(Self { name, uid, gid })
+    }
+
     /// Picks the best candidate from the text of a `passwd` file.
     fn choose(passwd: &str) -> Option<Self> {
-        CANDIDATES.iter().find_map(|name| {
-            let line = passwd.lines().find(|line| {
-                line.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with(':'))
-            })?;
-            let mut fields = line.split(':').skip(2);
-            Some(Self {
-                name: (*name).to_owned(),
-                uid: id(fields.next()?)?,
-                gid: id(fields.next()?)?,
-            })
-        })
+        let known: Vec<Self> = passwd.lines().filter_map(Self::parse).collect();
+        CANDIDATES
+            .iter()
+            .find_map(|name| known.iter().find(|account| account.name == *name))
+            .cloned()
     }
 
     /// Makes `command` run under this account; its supplementary groups are dropped as well.
@@ -83,6 +97,12 @@ impl Account {
         self.apply(&mut command);
         command.status().is_ok_and(|status| status.success())
     }
+}
+
+fn passwd() -> Result<String, DevstackError> {
+    let file = Path::new("/etc/passwd");
+    let bytes = fs::read(file).map_err(DevstackError::io("cannot read", file))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads a user or group id; macOS writes that of `nobody` as -2. Root is never an answer.

@@ -92,7 +92,7 @@ pub fn write_private(
 /// Returns the secret in the file `path`, or makes, keeps and returns a new one.
 pub fn keep_secret(path: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, DevstackError> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Secret::new(text.trim_end_matches('\n'))),
+        Ok(text) => Ok(Secret::new(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let secret = make();
             write_private(path, secret.expose().as_bytes(), None)?;

@@ -198,6 +198,12 @@ fn endpoint(port: u16, password: &Secret) -> PostgresEndpoint {
     }
 }
 
+/// Returns the major version of the PostgreSQL that made the data folder `data`, if there is one.
+pub(crate) fn made_by(data: &Path) -> Option<u32> {
+    let text = fs::read_to_string(data.join("PG_VERSION")).ok()?;
+    text.trim().split('.').next()?.parse().ok()
+}
+
 /// Makes the data folder `data` when there is none. One that was half-made is made anew.
 async fn initialise(settings: &PostgresSettings, data: &Path) -> Result<(), DevstackError> {
     for entry in fs::read_dir(&settings.folder)
@@ -406,36 +412,25 @@ enum Answer {
 
 /// Asks the server at `endpoint` whether it works on `data`.
 async fn answers(endpoint: &PostgresEndpoint, data: &Path) -> Answer {
-    let query = async {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&endpoint.host)
-            .port(endpoint.port)
-            .dbname(&endpoint.database)
-            .user(&endpoint.user)
-            .application_name("lerianctl dev")
-            .connect_timeout(Duration::from_secs(5));
-        if let Some(password) = &endpoint.password {
-            config.password(password.expose());
+    let session = match endpoint.try_connect("").await {
+        Ok(session) => session,
+        Err(error) if error.sqlstate.as_deref() == Some(SqlState::INVALID_PASSWORD.code()) => {
+            return Answer::Refused("its data folder was made with another password".into());
         }
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-        let connection = tokio::spawn(connection);
-        let row = client.query_one("SHOW data_directory", &[]).await?;
-        drop(client);
-        let _ = connection.await;
-        row.try_get::<_, String>(0)
+        Err(_) => return Answer::None,
     };
-    match tokio::time::timeout(Duration::from_secs(10), query).await {
-        Ok(Ok(folder)) => {
-            let folder = Path::new(&folder);
-            if folder == data || folder.canonicalize().ok() == data.canonicalize().ok() {
-                Answer::Ours
-            } else {
-                Answer::None
-            }
-        }
-        Ok(Err(error)) if error.code() == Some(&SqlState::INVALID_PASSWORD) => {
-            Answer::Refused("its data folder was made with another password".into())
+    let query = async {
+        let row = session.query_one("SHOW data_directory", &[]).await.ok()?;
+        row.try_get::<_, String>(0).ok()
+    };
+    let folder = tokio::time::timeout(Duration::from_secs(10), query).await;
+    session.close().await;
+    match folder {
+        Ok(Some(folder))
+            if Path::new(&folder) == data
+                || Path::new(&folder).canonicalize().ok() == data.canonicalize().ok() =>
+        {
+            Answer::Ours
         }
         _ => Answer::None,
     }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Names under which a Redis server is installed; Valkey speaks the same protocol.
 pub(crate) const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -41,6 +42,22 @@ pub struct PostgresPrograms {
     pub postgres: PathBuf,
 }
 
+impl PostgresPrograms {
+    /// Asks the server's program for its major version.
+    pub fn major_version(&self) -> Option<u32> {
+        let output = Command::new(&self.postgres)
+            .arg("--version")
+            .env_clear()
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        // For example `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+        let text = String::from_utf8(output.stdout).ok()?;
+        let version = text.split_whitespace().nth(2)?;
+        Some(major_version(version)).filter(|major| *major > 0)
+    }
+}
+
 /// The programs of both servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
@@ -69,23 +86,36 @@ impl Programs {
 
 /// Finds PostgreSQL's programs: on `path` first, then in the usual folders, newest version first.
 pub fn find_postgres(path: &OsStr, postgres_bin: Option<&Path>) -> Option<PostgresPrograms> {
+    installations(path, postgres_bin).into_iter().next()
+}
+
+/// As [`find_postgres`], for the programs of one major version: a data folder can only be used by
+/// the version that made it.
+pub fn find_postgres_version(
+    path: &OsStr,
+    postgres_bin: Option<&Path>,
+    major: u32,
+) -> Option<PostgresPrograms> {
+    installations(path, postgres_bin)
+        .into_iter()
+        .find(|programs| programs.major_version() == Some(major))
+}
+
+/// Returns every installation of PostgreSQL, the preferred one first.
+fn installations(path: &OsStr, postgres_bin: Option<&Path>) -> Vec<PostgresPrograms> {
     if let Some(folder) = postgres_bin {
-        return postgres_in(folder);
+        return postgres_in(folder).into_iter().collect();
     }
-    std::env::split_paths(path)
+    let on_path = std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
-        .find_map(|folder| postgres_on_path(&folder))
-        .or_else(|| {
-            versioned_folders()
-                .iter()
-                .find_map(|folder| postgres_in(folder))
-        })
-        .or_else(|| postgres_in(Path::new("/usr/local/pgsql/bin")))
-        .or_else(|| {
-            USUAL_FOLDERS
-                .iter()
-                .find_map(|folder| postgres_on_path(Path::new(folder)))
-        })
+        .filter_map(|folder| postgres_on_path(&folder));
+    let versioned = versioned_folders();
+    let versioned = versioned.iter().filter_map(|folder| postgres_in(folder));
+    let usual = ["/usr/local/pgsql/bin"].iter().chain(&USUAL_FOLDERS);
+    on_path
+        .chain(versioned)
+        .chain(usual.filter_map(|folder| postgres_on_path(Path::new(folder))))
+        .collect()
 }
 
 /// Finds `redis-server` or `valkey-server` on `path` and then in the usual folders.

@@ -19,18 +19,16 @@ pub use supervise::Incident;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 use super::DevstackError;
 use super::account::Account;
 use super::folder;
-use super::postgres::{Postgres, PostgresSettings};
+use super::postgres::{Postgres, PostgresSettings, made_by};
 use super::process::ProcessId;
-use super::programs::{MissingPrograms, find_postgres, find_redis};
+use super::programs::{
+    MissingPrograms, PostgresPrograms, find_postgres, find_postgres_version, find_redis,
+};
 use super::redis::{Redis, RedisSettings};
-use crate::link::LinkError;
 use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use home::Lock;
@@ -105,22 +103,21 @@ impl Stack {
     /// What an earlier run left behind is stopped first. The ports of the earlier run are used
     /// again when they are free.
     pub async fn start(&mut self) -> Result<&Connections, DevstackError> {
-        let missing_postgres = self.settings.postgres.is_none();
-        let missing_redis = self.settings.redis.is_none();
-        let path = self.settings.path.as_os_str();
-        let bin = self.settings.postgres_bin.as_deref();
-        let postgres_programs = missing_postgres.then(|| find_postgres(path, bin));
-        let redis_program = missing_redis.then(|| find_redis(path));
-        let lacks_postgres = matches!(postgres_programs, Some(None));
-        let lacks_redis = matches!(redis_program, Some(None));
-        if lacks_postgres || lacks_redis {
-            let searched = bin.map(Path::to_owned);
-            return Err(MissingPrograms::new(lacks_postgres, lacks_redis, searched).into());
+        let known = self.home.known_servers()?;
+        if let Some(servers) = &known {
+            // Whatever is not wanted any more must not run on.
+            home::stop_strays_in(servers).await?;
         }
-        let account = Account::for_servers()?;
-        let servers = self.home.servers(account.as_ref()).await?;
-        // Whatever is not wanted any more must not run on.
-        home::stop_strays_in(&servers).await?;
+        let (postgres_programs, redis_program) = self.programs(known.as_deref())?;
+        let account = match &known {
+            Some(servers) => Account::for_data(&servers.join("postgres/data"))?,
+            None => Account::for_servers()?,
+        };
+        let servers = if postgres_programs.is_some() || redis_program.is_some() {
+            self.home.servers(account.as_ref()).await?
+        } else {
+            PathBuf::new()
+        };
 
         let (postgres_port, redis_port) = self.with_state(|state| {
             let port = |server: &Option<ServerState>| {
@@ -131,7 +128,7 @@ impl Stack {
         });
         let mode = folder::mode_for(account.as_ref());
         let postgres = async {
-            let Some(programs) = postgres_programs.flatten() else {
+            let Some(programs) = postgres_programs else {
                 return Ok(None);
             };
             let folder = servers.join("postgres");
@@ -150,7 +147,7 @@ impl Stack {
             .map(Some)
         };
         let redis = async {
-            let Some(program) = redis_program.flatten() else {
+            let Some(program) = redis_program else {
                 return Ok(None);
             };
             let folder = servers.join("redis");
@@ -183,7 +180,7 @@ impl Stack {
             },
         };
         if postgres.is_none() {
-            reach(&connections.postgres.host, connections.postgres.port).await?;
+            connections.postgres.connect().await?.close().await;
         }
         if redis.is_none() {
             connections.redis.connect().await?;
@@ -206,6 +203,43 @@ impl Stack {
         self.postgres = postgres;
         self.redis = redis;
         Ok(self.connections.insert(connections))
+    }
+
+    /// Finds the programs of the servers that are not given; `servers` is their folder when there
+    /// is one already.
+    fn programs(
+        &self,
+        servers: Option<&Path>,
+    ) -> Result<(Option<PostgresPrograms>, Option<PathBuf>), DevstackError> {
+        let path = self.settings.path.as_os_str();
+        let bin = self.settings.postgres_bin.as_deref();
+        let wants_postgres = self.settings.postgres.is_none();
+        let wants_redis = self.settings.redis.is_none();
+        let mut postgres = wants_postgres.then(|| find_postgres(path, bin)).flatten();
+        let redis = wants_redis.then(|| find_redis(path)).flatten();
+        let (no_postgres, no_redis) = (
+            wants_postgres && postgres.is_none(),
+            wants_redis && redis.is_none(),
+        );
+        if no_postgres || no_redis {
+            let searched = bin.map(Path::to_owned);
+            return Err(MissingPrograms::new(no_postgres, no_redis, searched).into());
+        }
+        let made_by = servers.and_then(|servers| made_by(&servers.join("postgres/data")));
+        if let (Some(programs), Some(made_by)) = (&postgres, made_by)
+            && programs.major_version() != Some(made_by)
+        {
+            postgres = find_postgres_version(path, bin, made_by);
+            if postgres.is_none() {
+                return Err(DevstackError::Folder {
+                    path: self.home.path().to_owned(),
+                    reason: format!(
+                        "its data was made by PostgreSQL {made_by}, which was not found"
+                    ),
+                });
+            }
+        }
+        Ok((postgres, redis))
     }
 
     /// Records that everything answers, and the Tenant Manager's address (`http://…`), if any.
@@ -234,8 +268,8 @@ impl Stack {
                 }
             },
         );
-        self.update(State::end)?;
         postgres.and(redis)
+        // The state is written when this is dropped.
     }
 
     /// Returns how the servers are reached, once they were started.
@@ -269,16 +303,10 @@ impl Stack {
     }
 }
 
-/// Checks that something listens on `host` and `port`.
-async fn reach(host: &str, port: u16) -> Result<(), LinkError> {
-    let unreachable = |reason: String| LinkError::Unreachable {
-        target: format!("{host}:{port}"),
-        reason,
-    };
-    let connect = TcpStream::connect((host, port));
-    match tokio::time::timeout(Duration::from_secs(10), connect).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable("it does not answer".into())),
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop((self.postgres.take(), self.redis.take()));
+        // What is left in the file only informs: servers are recognised without it.
+        let _ = self.update(State::end);
     }
 }

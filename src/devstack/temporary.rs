@@ -124,9 +124,13 @@ pub async fn postgres(
     })
 }
 
-/// Starts a Redis without persistence in a new folder in `parent`, with `directives` added to its
-/// settings file.
-pub async fn redis(
+/// Starts a Redis without persistence in a new folder in `parent`.
+pub async fn redis(program: &Path, parent: &Path) -> Result<Temporary<Redis>, DevstackError> {
+    redis_with(program, parent, &[]).await
+}
+
+/// As [`redis`], with `directives` added to the settings file, one a line.
+pub async fn redis_with(
     program: &Path,
     parent: &Path,
     directives: &[String],

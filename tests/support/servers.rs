@@ -67,7 +67,7 @@ impl Redis {
     pub(crate) fn private_with(directives: &[&str]) -> Temporary<redis::Redis> {
         let directives: Vec<String> = directives.iter().map(ToString::to_string).collect();
         started(block_on(async move {
-            temporary::redis(&programs().redis, temp_folder(), &directives).await
+            temporary::redis_with(&programs().redis, temp_folder(), &directives).await
         }))
     }
 }
