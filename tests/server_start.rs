@@ -226,7 +226,7 @@ async fn a_development_server_shows_its_key_set_and_others_have_none() {
     caller
         .get("/.well-known/jwks.json")
         .await
-        .refusal(404, "route.not_found");
+        .refusal(404, "route.development");
     let info = caller.get("/v1/admin/info").await.expect(200);
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     let services = caller.get("/v1/admin/services").await.expect(200);

@@ -22,6 +22,7 @@ pub mod operation;
 pub mod server;
 pub mod service;
 pub mod tenant;
+pub mod token;
 pub mod topics;
 pub mod values;
 pub mod version;
@@ -33,7 +34,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use environment::Environment;
-use globals::Globals;
+use globals::{Globals, OutputFormat};
 use invocation::Invocation;
 
 /// Variable that the shells' completion scripts call us with.
@@ -67,6 +68,9 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Tokens (JWT): what they say, who signed them, where they lead
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
@@ -147,6 +151,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
         Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),
@@ -170,9 +175,13 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
                 .any(|arg| *arg == *format!("-o{format}") || *arg == *format!("--output={format}"))
     };
     let mut globals = Globals::plain();
-    if wants("json") || wants("jsonl") || wants("yaml") {
-        globals.output = Some(globals::OutputFormat::Json);
-    }
+    globals.output = [
+        ("json", OutputFormat::Json),
+        ("jsonl", OutputFormat::Jsonl),
+        ("yaml", OutputFormat::Yaml),
+    ]
+    .into_iter()
+    .find_map(|(name, format)| wants(name).then_some(format));
     let run = Invocation::new(environment, globals, String::new(), true);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -36,7 +36,12 @@ impl TenantManager {
             "connections",
         ];
         let call = Call::get(Surface::Connections, &path)?;
-        self.inner.json(&call).await
+        let reply = self.inner.send(&call).await?;
+        // To a product, only 200 is an answer here: 202 or 204 say nothing.
+        match reply.status.as_u16() {
+            200 => reply.json(&call),
+            other => Err(unexpected(&call, other)),
+        }
     }
 
     /// Returns the tenants that `service` serves.

@@ -463,8 +463,8 @@ fn connect(
             "store-missing",
             Severity::Warning,
             format!(
-                "the answer has no {}: a product that has one of them configured answers 503 `SERVICE_UNAVAILABLE`",
-                absent.join(", ")
+                "the answer has no {}: a product that uses one of them answers 503 `SERVICE_UNAVAILABLE`",
+                absent.join(" and no ")
             ),
             "configure these stores for the tenant before real traffic",
         );
@@ -525,24 +525,24 @@ fn missing_stores(known: Option<&Service>, config: &TenantConfig) -> Vec<String>
     let Some(known) = known else {
         return Vec::new();
     };
-    known
-        .not_provisioned()
+    let absent = |module: &str, store: Store| match store {
+        Store::Mongodb => config
+            .databases
+            .get(module)
+            .is_none_or(|found| found.mongodb.is_none()),
+        Store::Rabbitmq => config.rabbitmq.is_none() && config.messaging.is_none(),
+        Store::Postgresql => false,
+    };
+    let wanted = known.not_provisioned();
+    [(Store::Mongodb, "MongoDB"), (Store::Rabbitmq, "RabbitMQ")]
         .into_iter()
-        .filter(|(module, store)| match store {
-            Store::Mongodb => config
-                .databases
-                .get(module)
-                .is_none_or(|found| found.mongodb.is_none()),
-            Store::Rabbitmq => config.rabbitmq.is_none() && config.messaging.is_none(),
-            Store::Postgresql => false,
-        })
-        .map(|(module, store)| {
-            let name = match store {
-                Store::Postgresql => "PostgreSQL",
-                Store::Mongodb => "MongoDB",
-                Store::Rabbitmq => "RabbitMQ",
-            };
-            format!("{name} for `{module}`")
+        .filter_map(|(store, name)| {
+            let modules: Vec<String> = wanted
+                .iter()
+                .filter(|(module, of)| *of == store && absent(module, store))
+                .map(|(module, _)| format!("`{module}`"))
+                .collect();
+            (!modules.is_empty()).then(|| format!("{name} for {}", modules.join(", ")))
         })
         .collect()
 }

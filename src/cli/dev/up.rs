@@ -14,14 +14,13 @@ use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
 use crate::cli::server::run::{Announce, answering, bind, runtime, say_ready, told_to_stop};
+use crate::cli::token::mint::stack_key;
 use crate::contract::catalogue::Catalogue;
 use crate::devstack::stack::{self, Incident, Stack, StackSettings};
 use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
-use crate::secret::Secret;
 use crate::server::{ServerSettings, serve};
-use crate::token::mint::SigningKey;
 
 /// Where the Tenant Manager of Lerian's own examples listens.
 const PORT: u16 = 4003;
@@ -231,21 +230,10 @@ fn server_settings(
     connections: &stack::Connections,
 ) -> Result<ServerSettings, Failure> {
     let keys = stack.keys();
-    let mut refused = None;
-    let pem = keys.signing_key(|| match SigningKey::generate() {
-        Ok(key) => key.to_pem().clone(),
-        Err(error) => {
-            refused = Some(error);
-            Secret::default()
-        }
-    })?;
-    if let Some(error) = refused {
-        return Err(error.into());
-    }
-    let signing = SigningKey::from_pem(&pem)?;
+    let signing = stack_key(keys)?;
     let postgres = &connections.postgres;
     Ok(ServerSettings {
-        registry: stack.home().registry(),
+        registry: stack.home().registry().join("registry.db"),
         master_key: keys.master_key()?,
         api_keys: vec![keys.api_key()?],
         clusters: vec![Cluster {

@@ -422,12 +422,12 @@ impl Tenancy {
                 mode.as_str()
             ));
         }
-        self.provision(draft, service)
+        self.provision(draft, service).map(drop)
     }
 
     /// Plans the provisioning of an association: what is missing is made, what is there is
-    /// checked and repaired.
-    fn provision(&self, draft: &mut Draft, service: &ServiceName) -> Result<(), ApiError> {
+    /// checked and repaired. Returns whether something is missing as far as the registry knows.
+    fn provision(&self, draft: &mut Draft, service: &ServiceName) -> Result<bool, ApiError> {
         let slug = draft.tenant().slug.clone();
         let tenant_id = draft.tenant().id.clone();
         let suspended = draft.tenant().status != TenantStatus::Active;
@@ -439,7 +439,7 @@ impl Tenancy {
             ));
         }
         let Some(association) = draft.tenant().associations.get_mut(service) else {
-            return Ok(());
+            return Ok(false);
         };
         let live = association.state == AssociationState::Live && !suspended;
         let was_ready = association.ready;
@@ -540,7 +540,7 @@ impl Tenancy {
         if let Some(operation) = &mut draft.operation {
             operation.services.push(service.clone());
         }
-        Ok(())
+        Ok(grown || !was_ready)
     }
 
     /// `POST /v1/admin/tenants/{tenant}/provision`: makes what is missing, checks what is there.
@@ -568,11 +568,17 @@ impl Tenancy {
                         running.first().map(|operation| (*operation).clone()),
                     ));
                 }
+                let before = tenant.updated_at;
                 let mut draft = Draft::new(tenant);
                 draft.begin(OperationKind::Provision);
+                let mut missing = false;
                 for service in &services {
                     refuse_while_busy(&unfinished, service)?;
-                    tenancy.provision(&mut draft, service)?;
+                    missing |= tenancy.provision(&mut draft, service)?;
+                }
+                if !missing {
+                    // A check alone is no change of the tenant.
+                    draft.tenant().updated_at = before;
                 }
                 Ok(Outcome::Changed(Box::new(draft)))
             },

@@ -353,8 +353,9 @@ fn a_product_connects_where_the_answer_says_and_no_password_is_shown() {
     );
     assert_eq!(route.findings[0].id, "store-missing");
     assert!(
-        route.findings[0].text.contains("MongoDB for `transaction`")
-            && !route.findings[0].text.contains("`onboarding`"),
+        route.findings[0].text.contains(
+            "no MongoDB for `crm-api`, `plugin-fees`, `transaction` and no RabbitMQ for `ledger`"
+        ),
         "{}",
         route.findings[0].text
     );
