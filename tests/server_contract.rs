@@ -56,7 +56,7 @@ async fn a_tenant_is_created_once_and_returned_on_repeat() {
         .post("/v1/tenants", &other)
         .await
         .refusal(409, "tenant.conflict");
-    for field in ["name", "environment", "metadata", "owner.email"] {
+    for field in ["name", "environment", "metadata", "owner email"] {
         assert!(sentence.contains(field), "{sentence}");
     }
 
@@ -91,17 +91,17 @@ async fn everything_that_is_wrong_is_told_in_one_answer() {
         "slug",
         "environment",
         "isolation",
-        "owner.email",
-        "owner.passwordHash",
+        "`email`",
+        "`passwordHash`",
     ] {
-        assert!(sentence.contains(&format!("{field}:")), "{sentence}");
+        assert!(sentence.contains(field), "{sentence}");
     }
     assert!(!sentence.contains("hunter2"));
     let sentence = caller
         .post("/v1/tenants", &json!({}))
         .await
         .refusal(422, "request.invalid");
-    for field in ["name", "environment", "isolation", "owner.email"] {
+    for field in ["name", "environment", "isolation", "`email`"] {
         assert!(sentence.contains(field), "{sentence}");
     }
 

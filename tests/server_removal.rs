@@ -235,3 +235,36 @@ async fn what_was_made_before_a_purge_of_the_unfinished_is_removed_too() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_purge_in_the_middle_of_a_rotation_leaves_no_login_behind() {
+    let server = Server::start();
+    let caller = Caller::new(&server);
+    let tenant = caller.tenant(&["tracer"], "database").await;
+    let old = caller.connections(&tenant, "tracer").await.expect(200);
+    let rotate = caller
+        .post(&path(&tenant, "/rotate"), &json!({ "graceSeconds": 3600 }))
+        .await
+        .expect(200);
+    caller.succeeds(&rotate).await;
+    let new = caller.connections(&tenant, "tracer").await.expect(200);
+    let change = caller
+        .post(&path(&tenant, "/purge"), &json!({}))
+        .await
+        .expect(200);
+    caller.succeeds(&change).await;
+    for config in [old, new] {
+        let postgresql = &config["databases"]["tracer"]["postgresql"];
+        assert!(log_in(postgresql).await.is_err());
+        assert!(!role_exists(&postgresql["username"]).await);
+    }
+    // The retirement that was to come has nothing left to do.
+    let slug = tenant["slug"].as_str().unwrap();
+    let page = caller
+        .get(&format!("/v1/admin/operations?tenant={slug}"))
+        .await
+        .expect(200);
+    for operation in page["items"].as_array().unwrap() {
+        assert_eq!(operation["state"], "succeeded", "{operation:#}");
+    }
+}

@@ -458,7 +458,7 @@ impl Tenancy {
                 .is_some_and(|database| database.state != DatabaseState::Dropped);
             if !there {
                 let cluster = self.clusters.first().ok_or_else(|| {
-                    ApiError::conflict(
+                    ApiError::unavailable(
                         "cluster.missing",
                         "this server has no PostgreSQL cluster to place databases on",
                     )

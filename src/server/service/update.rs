@@ -120,7 +120,7 @@ fn plan_update(current: Current, raw: &RawUpdate) -> Result<Outcome, ApiError> {
         tenant.owner.email.clone_from(email);
         // Whether the new address is verified is not known.
         tenant.owner.email_verified = false;
-        fields.push("owner.email".to_owned());
+        fields.push("ownerEmail".to_owned());
     }
     for (key, value) in &raw.metadata {
         let changed = if value.is_empty() {
