@@ -103,14 +103,14 @@ async fn api_keys_are_kept_until_others_are_given() {
     Server::serve(settings.clone()).stop();
 
     settings.api_keys = Vec::new();
-    let served = serve_for(settings.clone(), async |caller: Caller| {
+    let asked = serve_for(settings.clone(), async |caller: Caller| {
         caller
             .with_key(first.expose())
             .get("/v1/admin/info")
             .await
             .expect(200);
     });
-    served.await;
+    asked.await;
 
     settings.api_keys = vec![Secret::generate(), Secret::generate()];
     let server = Server::serve(settings.clone());
