@@ -1,6 +1,7 @@
 //! Steps that change the registry: what is handed out, and what products are told.
 
-use super::run::{Attempt, Stop};
+use super::attempt::Attempt;
+use super::run::Stop;
 use crate::contract::ServiceName;
 use crate::contract::event::EventType;
 use crate::contract::wire::ConnectionSettings;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::associate::{refuse_purged, refuse_while_busy};
+use super::associate::refuse_purged;
 use super::draft::{Draft, Outcome};
 use super::lifecycle::{RawChange, selected};
+use super::provision::refuse_while_busy;
 use super::validate::Problems;
 use super::{Current, Intent, Reply, Target, Tenancy, payloads, render_change, tenant_not_found};
 use crate::contract::ServiceName;
