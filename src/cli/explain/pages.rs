@@ -165,6 +165,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "rotation.in_progress",
         include_str!("rotation.in_progress.md"),
     ),
+    ("route.development", include_str!("route.development.md")),
     ("route.method", include_str!("route.method.md")),
     ("route.not_found", include_str!("route.not_found.md")),
     ("schema.unknown", include_str!("schema.unknown.md")),
