@@ -1,42 +1,8 @@
 //! Private servers: started, reached, stopped, gone.
 
 use lerianctl::devstack::process::ProcessId;
-use lerianctl::link::postgres::PostgresEndpoint;
-use lerianctl::link::redis::RedisEndpoint;
 
-use super::support::{Postgres, Redis, RedisCluster};
-
-/// Opens a session as the endpoint says.
-pub(crate) async fn session(endpoint: &PostgresEndpoint) -> tokio_postgres::Client {
-    let password = endpoint.password.as_ref().expect("there is a password");
-    let (client, connection) = tokio_postgres::Config::new()
-        .host(&endpoint.host)
-        .port(endpoint.port)
-        .user(&endpoint.user)
-        .dbname(&endpoint.database)
-        .password(password.expose())
-        .connect(tokio_postgres::NoTls)
-        .await
-        .expect("the server lets us in");
-    tokio::spawn(connection);
-    client
-}
-
-/// Opens a connection as the endpoint says.
-pub(crate) async fn connection(endpoint: &RedisEndpoint) -> redis::aio::MultiplexedConnection {
-    let password = endpoint.password.as_ref().expect("there is a password");
-    let url = format!(
-        "redis://:{}@{}:{}",
-        password.expose(),
-        endpoint.host,
-        endpoint.port
-    );
-    redis::Client::open(url)
-        .expect("the address is good")
-        .get_multiplexed_async_connection()
-        .await
-        .expect("the server lets us in")
-}
+use super::support::{Postgres, Redis, RedisCluster, connection, session};
 
 #[tokio::test]
 async fn the_shared_postgres_answers_and_wants_its_password() {
@@ -109,7 +75,7 @@ async fn a_redis_cluster_spreads_keys_over_its_nodes() {
             .unwrap();
     }
     for node in cluster.nodes() {
-        let mut direct = self::connection(&node.endpoint()).await;
+        let mut direct = super::support::connection(&node.endpoint()).await;
         let size: u32 = redis::cmd("DBSIZE").query_async(&mut direct).await.unwrap();
         assert!(size > 0, "a node got no key");
     }

@@ -450,9 +450,15 @@ const EXTENSIONS: &[&str] = &[
 
 /// Where codes are chosen. `key.rs` has the names of settings, which look the same.
 fn chooses_codes(path: &str) -> bool {
-    ["src/cli/", "src/client/", "src/config/", "src/server/"]
-        .iter()
-        .any(|folder| path.starts_with(folder))
+    [
+        "src/cli/",
+        "src/client/",
+        "src/config/",
+        "src/server/",
+        "src/token/",
+    ]
+    .iter()
+    .any(|folder| path.starts_with(folder))
         && path != "src/config/key.rs"
         && !path.starts_with("src/cli/explain/pages")
         && !path.ends_with("/tests.rs")

@@ -43,19 +43,10 @@ impl From<ServerError> for Failure {
     }
 }
 
-/// Codes of the server that have a page of their own.
-const SERVER_CODES: &[&str] = &[
-    "tenant.not_found",
-    "tenant.conflict",
-    "auth.invalid_key",
-    "request.invalid",
-    "plan.changed",
-    "service.unknown",
-    "isolation.unsupported",
-    "operation.not_found",
-    "association.not_found",
-    "association.exists",
-];
+/// Returns the server's code when it has a page of its own; a code without a noun says nothing.
+fn explained(code: &str) -> Option<&'static str> {
+    super::explain::codes().find(|known| *known == code && known.contains('.'))
+}
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
@@ -72,14 +63,14 @@ impl From<ClientError> for Failure {
             ErrorKind::Deadline => (Kind::Deadline, "deadline.passed"),
             ErrorKind::Protocol => (Kind::Unavailable, "manager.protocol"),
         };
-        let own = SERVER_CODES.iter().find(|code| **code == error.code());
+        let own = explained(error.code());
         let said = error.answer.as_ref().map(|answer| answer.message.clone());
         let message = match said.filter(|text| !text.is_empty()) {
             Some(text) => text,
             None => error.to_string(),
         };
-        let mut failure = Self::new(kind, own.copied().unwrap_or(general), message)
-            .request(error.request_id.clone());
+        let mut failure =
+            Self::new(kind, own.unwrap_or(general), message).request(error.request_id.clone());
         if failure.message != error.to_string() {
             failure = failure.cause(&error);
         }
@@ -87,6 +78,10 @@ impl From<ClientError> for Failure {
             return failure.hint(
                 "the change may have been made: look at the tenant, then run the same command again, which is safe",
             );
+        }
+        if error.code() == "isolation.unsupported" {
+            failure =
+                failure.hint("choose `--isolation database`, or accept the risk with `--force`");
         }
         match &error.kind {
             ErrorKind::Auth => failure.hint("check the API key and where it comes from: `lerianctl config explain api-key`"),

@@ -34,7 +34,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use environment::Environment;
-use globals::Globals;
+use globals::{Globals, OutputFormat};
 use invocation::Invocation;
 
 /// Variable that the shells' completion scripts call us with.
@@ -175,9 +175,13 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
                 .any(|arg| *arg == *format!("-o{format}") || *arg == *format!("--output={format}"))
     };
     let mut globals = Globals::plain();
-    if wants("json") || wants("jsonl") || wants("yaml") {
-        globals.output = Some(globals::OutputFormat::Json);
-    }
+    globals.output = [
+        ("json", OutputFormat::Json),
+        ("jsonl", OutputFormat::Jsonl),
+        ("yaml", OutputFormat::Yaml),
+    ]
+    .into_iter()
+    .find_map(|(name, format)| wants(name).then_some(format));
     let run = Invocation::new(environment, globals, String::new(), true);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

@@ -71,6 +71,7 @@ impl<'a> Progress<'a> {
             return;
         }
         let line = match total {
+            total if total > 0 && done == total => return,
             0 => text.to_owned(),
             _ => format!("[{done}/{total}] {text}"),
         };

@@ -1,79 +1,58 @@
 //! Applies steps to a cluster.
 
-use super::Cluster;
+mod error;
+mod inspect;
+mod link;
+mod logins;
+mod make;
+mod remove;
+
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use futures_util::future::join_all;
+
+use super::naming::MAX_IDENTIFIER;
 use super::plan::{DatabaseSpec, Step};
+use super::{Cluster, prove};
 use crate::contract::admin::Claim;
-use crate::link::LinkError;
+use crate::contract::wire::IsolationMode;
 use crate::secret::Secret;
 
-/// Why a step could not be done. Never holds a secret or SQL with one.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// No cluster of that name is configured.
-    #[error("cluster `{0}` is not configured on this server")]
-    UnknownCluster(String),
-    /// The cluster cannot be reached, or refused us; worth trying again.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// Something of that name exists and does not carry this tenant's mark.
-    #[error("{object} exists and was not made for this tenant: {found}")]
-    Foreign {
-        /// What, for example: database `aurora_onboarding`.
-        object: String,
-        /// The mark that was found, or that there is none.
-        found: String,
-    },
-    /// The admin role lacks a right.
-    #[error("the provisioning role may not {action}: {reason}")]
-    Privilege {
-        /// What was tried.
-        action: String,
-        /// What PostgreSQL said.
-        reason: String,
-    },
-    /// A claim that must hold did not: the step fails and nothing is handed out.
-    #[error("isolation is not proved: {0}")]
-    NotProved(String),
-    /// PostgreSQL refused a statement.
-    #[error("{action} failed: {reason}")]
-    Sql {
-        /// Which step, for whom.
-        action: String,
-        /// SQLSTATE and message.
-        reason: String,
-        /// True for lost connections, serialisation failures, shutdowns, full disks: try again.
-        transient: bool,
-    },
-}
+pub use error::ProvisionError;
+pub(super) use error::sql_error;
+use link::ClusterLink;
 
-impl ProvisionError {
-    /// Returns true when the same step may succeed later without anyone changing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Link(LinkError::Unreachable { .. }) => true,
-            Self::Sql { transient, .. } => *transient,
-            _ => false,
-        }
-    }
-}
+/// How long a step tries again by itself what may pass: a lost connection, a privilege that
+/// another session is changing. After that it is for the caller to decide.
+const RETRY_FOR: Duration = Duration::from_secs(8);
+/// Longest time that a cluster has to answer when it is asked whether it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// Applies steps to the configured clusters, with bounded connections.
 #[derive(Debug)]
 pub struct Provisioner {
-    _clusters: Vec<Cluster>,
+    links: Vec<ClusterLink>,
 }
 
 impl Provisioner {
     /// Takes the clusters; connects lazily.
     pub fn new(clusters: Vec<Cluster>) -> Self {
         Self {
-            _clusters: clusters,
+            links: clusters.into_iter().map(ClusterLink::new).collect(),
         }
     }
 
     /// Returns the cluster called `name`.
-    pub fn cluster(&self, _name: &str) -> Result<&Cluster, ProvisionError> {
-        unimplemented!()
+    pub fn cluster(&self, name: &str) -> Result<&Cluster, ProvisionError> {
+        Ok(&self.link(name)?.cluster)
+    }
+
+    fn link(&self, name: &str) -> Result<&ClusterLink, ProvisionError> {
+        self.links
+            .iter()
+            .find(|link| link.cluster.name == name)
+            .ok_or_else(|| ProvisionError::UnknownCluster(name.to_owned()))
     }
 
     /// Runs one step and returns what was found or proved, for the operation's record.
@@ -82,27 +61,153 @@ impl Provisioner {
     /// module on the same cluster, for the proof of refusal.
     pub async fn run(
         &self,
-        _spec: &DatabaseSpec,
-        _step: &Step,
-        _password: Option<&Secret>,
-        _foreign: Option<&DatabaseSpec>,
+        spec: &DatabaseSpec,
+        step: &Step,
+        password: Option<&Secret>,
+        foreign: Option<&DatabaseSpec>,
     ) -> Result<String, ProvisionError> {
-        unimplemented!()
+        let link = self.link(&spec.cluster)?;
+        let work = Work {
+            link,
+            spec,
+            action: format!("{} for {}", step.planned(spec).action, spec.place()),
+        };
+        work.check_names()?;
+        let verifier = match step {
+            Step::Roles { .. } | Step::OpenLogin { .. } => work.verifier(password).await?,
+            _ => String::new(),
+        };
+        let attempt = || async {
+            match step {
+                Step::Prepare => work.prepare().await,
+                Step::Roles { slot } => work.roles(*slot, &verifier).await,
+                Step::Database => work.database().await,
+                Step::Schema => work.schema().await,
+                Step::Prove { slot } => {
+                    let password = work.password(password)?;
+                    let claims = prove::claims(&link.cluster, spec, *slot, password, foreign);
+                    proved(&claims.await?)
+                }
+                Step::OpenLogin { slot } => work.open_login(*slot, &verifier).await,
+                Step::CloseLogin { slot } => work.close_login(*slot).await,
+                Step::CloseAll => work.close_all().await,
+                Step::DropData => work.drop_data().await,
+                Step::DropRoles => work.drop_roles().await,
+            }
+        };
+        retrying(attempt).await
     }
 
     /// Tries every claim with the tenant's own login, and returns all of them, held or not.
     pub async fn prove(
         &self,
-        _spec: &DatabaseSpec,
-        _slot: super::Slot,
-        _password: &Secret,
-        _foreign: Option<&DatabaseSpec>,
+        spec: &DatabaseSpec,
+        slot: super::Slot,
+        password: &Secret,
+        foreign: Option<&DatabaseSpec>,
     ) -> Result<Vec<Claim>, ProvisionError> {
-        unimplemented!()
+        let link = self.link(&spec.cluster)?;
+        retrying(|| prove::claims(&link.cluster, spec, slot, password, foreign)).await
     }
 
     /// Returns true when every cluster answers `SELECT 1` within two seconds.
     pub async fn ready(&self) -> bool {
-        unimplemented!()
+        let answers = self.links.iter().map(|link| async {
+            let answer = async {
+                let session = link.maintenance().await.ok()?;
+                session.simple_query("SELECT 1").await.ok()
+            };
+            matches!(
+                tokio::time::timeout(READY_WITHIN, answer).await,
+                Ok(Some(_))
+            )
+        });
+        join_all(answers).await.into_iter().all(|ready| ready)
+    }
+}
+
+async fn retrying<T, F>(attempt: impl FnMut() -> F) -> Result<T, ProvisionError>
+where
+    F: Future<Output = Result<T, ProvisionError>>,
+{
+    let started = Instant::now();
+    let policy = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_secs(1))
+        .with_max_times(12)
+        .with_jitter();
+    attempt
+        .retry(policy)
+        .when(|error| error.is_transient() && started.elapsed() < RETRY_FOR)
+        .notify(|error, delay| tracing::debug!(%error, ?delay, "a step is tried again"))
+        .await
+}
+
+fn proved(claims: &[Claim]) -> Result<String, ProvisionError> {
+    match claims.iter().find(|claim| !claim.holds) {
+        Some(claim) => Err(ProvisionError::NotProved(format!(
+            "{}: {} ({})",
+            claim.subject, claim.claim, claim.evidence
+        ))),
+        None => Ok(format!("{} claims hold", claims.len())),
+    }
+}
+
+/// One step at work.
+struct Work<'a> {
+    link: &'a ClusterLink,
+    spec: &'a DatabaseSpec,
+    action: String,
+}
+
+impl Work<'_> {
+    fn sql(&self, error: &tokio_postgres::Error) -> ProvisionError {
+        sql_error(&self.action, error)
+    }
+
+    /// Returns a failure that trying again does not mend.
+    fn refuse(&self, reason: impl Into<String>) -> ProvisionError {
+        ProvisionError::Sql {
+            action: self.action.clone(),
+            reason: reason.into(),
+            transient: false,
+        }
+    }
+
+    /// PostgreSQL cuts long names without an error, and two tenants could meet in one name.
+    fn check_names(&self) -> Result<(), ProvisionError> {
+        let names = &self.spec.names;
+        let mut all = vec![names.database.as_str()];
+        all.extend(self.spec.roles());
+        all.extend(names.schema.as_deref());
+        for name in all {
+            if name.is_empty() || name.len() > MAX_IDENTIFIER || name.contains('\0') {
+                return Err(self.refuse(format!(
+                    "`{}` is not a name of 1 to {MAX_IDENTIFIER} bytes",
+                    name.escape_debug()
+                )));
+            }
+        }
+        if names.schema.is_some() != (self.spec.mode == IsolationMode::Schema) {
+            return Err(self.refuse("the names do not fit the isolation mode"));
+        }
+        Ok(())
+    }
+
+    fn password<'p>(&self, password: Option<&'p Secret>) -> Result<&'p Secret, ProvisionError> {
+        password
+            .filter(|password| !password.is_empty())
+            .ok_or_else(|| self.refuse("no password was given"))
+    }
+
+    /// Returns the SCRAM verifier of the password, so that the server and its logs never see it.
+    async fn verifier(&self, password: Option<&Secret>) -> Result<String, ProvisionError> {
+        let password = self.password(password)?.clone();
+        // Thousands of hash rounds: not on a thread that others wait for.
+        tokio::task::spawn_blocking(move || {
+            postgres_protocol::password::scram_sha_256(password.expose().as_bytes())
+        })
+        .await
+        .map_err(|error| self.refuse(error.to_string()))
     }
 }

@@ -1,10 +1,13 @@
 //! Provisioning: plan (pure), apply (I/O), naming, rotation, proof.
 
 pub mod apply;
+pub mod limits;
+pub mod mark;
 pub mod naming;
 pub mod plan;
 pub mod prove;
 pub mod sql;
+mod statements;
 
 pub use apply::{ProvisionError, Provisioner};
 pub use naming::Names;

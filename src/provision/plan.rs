@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::naming::Names;
+use super::naming::{DATABASES_ROLE, Names};
+use super::statements;
 use crate::contract::admin::PlannedStep;
 use crate::contract::wire::{ConnectionSettings, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
@@ -27,6 +28,9 @@ pub struct DatabaseSpec {
     /// Limits and timeouts that are set on the roles.
     pub settings: ConnectionSettings,
 }
+
+/// What a plan shows in place of a password's verifier.
+const HIDDEN_VERIFIER: &str = "SCRAM-SHA-256$…";
 
 /// Which of the two login roles: 0 or 1. Credentials version `v` (from 1) uses slot `(v - 1) % 2`.
 pub type Slot = usize;
@@ -70,29 +74,143 @@ pub enum Step {
     DropRoles,
 }
 
+impl DatabaseSpec {
+    /// Returns owner and logins.
+    pub(super) fn roles(&self) -> [&str; 3] {
+        let [a, b] = &self.names.logins;
+        [&self.names.owner, a, b]
+    }
+
+    /// Returns the login role of a slot; slots count modulo two.
+    pub fn login(&self, slot: Slot) -> &str {
+        &self.names.logins[slot % 2]
+    }
+
+    /// Returns the place in words: `main/aurora_ledger_onboarding_1853ca9b06bb`, with the schema
+    /// after a dot in schema mode.
+    pub fn place(&self) -> String {
+        match &self.names.schema {
+            Some(schema) => format!("{}/{}.{schema}", self.cluster, self.names.database),
+            None => format!("{}/{}", self.cluster, self.names.database),
+        }
+    }
+}
+
 /// Returns the steps that provision `spec` with `slot` as the login handed out.
-pub fn provision_steps(_spec: &DatabaseSpec, _slot: Slot) -> Vec<Step> {
-    unimplemented!()
+pub fn provision_steps(spec: &DatabaseSpec, slot: Slot) -> Vec<Step> {
+    let mut steps = vec![Step::Prepare, Step::Roles { slot }];
+    if spec.mode == IsolationMode::Database {
+        steps.push(Step::Database);
+    }
+    steps.extend([Step::Schema, Step::Prove { slot }]);
+    steps
 }
 
 /// Returns the steps before the new credentials are handed out: open the idle login and prove it.
-pub fn rotate_steps(_spec: &DatabaseSpec, _new: Slot) -> Vec<Step> {
-    unimplemented!()
+pub fn rotate_steps(_spec: &DatabaseSpec, new: Slot) -> Vec<Step> {
+    vec![Step::OpenLogin { slot: new }, Step::Prove { slot: new }]
 }
 
 /// Returns the steps after the grace period: close the login that was handed out before.
-pub fn retire_steps(_spec: &DatabaseSpec, _old: Slot) -> Vec<Step> {
-    unimplemented!()
+pub fn retire_steps(_spec: &DatabaseSpec, old: Slot) -> Vec<Step> {
+    vec![Step::CloseLogin { slot: old }]
 }
 
 /// Returns the steps that remove `spec`, with its data or (`drop_data` false) only its logins.
-pub fn remove_steps(_spec: &DatabaseSpec, _drop_data: bool) -> Vec<Step> {
-    unimplemented!()
+///
+/// Without its data everything stays in place and both logins are closed, so that provisioning
+/// it again opens it.
+pub fn remove_steps(_spec: &DatabaseSpec, drop_data: bool) -> Vec<Step> {
+    if drop_data {
+        vec![Step::CloseAll, Step::DropData, Step::DropRoles]
+    } else {
+        vec![Step::CloseAll]
+    }
 }
 
 impl Step {
     /// Describes the step for a plan; SQL is shown with the password left out.
-    pub fn planned(&self, _spec: &DatabaseSpec) -> PlannedStep {
-        unimplemented!()
+    ///
+    /// The statements are those for objects that do not exist yet and an admin that is a
+    /// superuser; what exists already is repaired instead of made.
+    pub fn planned(&self, spec: &DatabaseSpec) -> PlannedStep {
+        let names = &spec.names;
+        let on_cluster = |name: &str| format!("{}/{name}", spec.cluster);
+        let (action, target, sql) = match self {
+            Self::Prepare => ("prepare cluster", on_cluster(DATABASES_ROLE), {
+                let mut sql = statements::create_databases_role();
+                if spec.mode == IsolationMode::Schema {
+                    sql.push(statements::create_database(spec));
+                    sql.extend(statements::settle_shared_database(spec));
+                    sql.extend(statements::close_shared_public(spec));
+                }
+                sql
+            }),
+            Self::Roles { slot } => ("create roles", on_cluster(&names.owner), {
+                let verifier = |login| (login == *slot % 2).then_some(HIDDEN_VERIFIER);
+                let mut sql = statements::create_owner(spec);
+                sql.extend(statements::create_login(spec, 0, verifier(0)));
+                sql.extend(statements::create_login(spec, 1, verifier(1)));
+                sql.push(statements::grant_owner(spec));
+                sql.extend(statements::login_settings(spec, 0));
+                sql.extend(statements::login_settings(spec, 1));
+                sql
+            }),
+            Self::Database => ("create database", spec.place(), {
+                let mut sql = vec![statements::create_database(spec)];
+                sql.extend(statements::settle_database(spec));
+                sql
+            }),
+            Self::Schema => ("set up schema", spec.place(), {
+                if let Some(schema) = &names.schema {
+                    let mut sql = statements::create_schema(spec, schema);
+                    sql.extend(statements::default_privileges(spec));
+                    sql.extend(statements::join_shared_database(spec));
+                    sql
+                } else {
+                    statements::settle_public(spec, true)
+                }
+            }),
+            Self::Prove { slot } => ("prove isolation", on_cluster(spec.login(*slot)), vec![]),
+            Self::OpenLogin { slot } => ("open login", on_cluster(spec.login(*slot)), {
+                let mut sql = statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER));
+                sql.extend(statements::login_settings(spec, *slot));
+                sql
+            }),
+            Self::CloseLogin { slot } => {
+                let login = spec.login(*slot);
+                ("close login", on_cluster(login), {
+                    let mut sql = vec![
+                        statements::close_login(login),
+                        statements::end_sessions(&[login]),
+                    ];
+                    sql.extend(statements::hand_over(spec, login));
+                    sql
+                })
+            }
+            Self::CloseAll => ("close logins", spec.place(), {
+                let logins = names.logins.each_ref().map(String::as_str);
+                let mut sql = logins.map(statements::close_login).to_vec();
+                sql.push(statements::end_sessions(&logins));
+                sql
+            }),
+            Self::DropData => ("drop data", spec.place(), {
+                if let Some(schema) = &names.schema {
+                    let mut sql = vec![statements::drop_schema(schema)];
+                    sql.extend(statements::drop_owned(&names.database, &spec.roles()));
+                    sql
+                } else {
+                    vec![statements::drop_database(spec)]
+                }
+            }),
+            Self::DropRoles => ("drop roles", on_cluster(&names.owner), {
+                vec![statements::drop_roles(&spec.roles())]
+            }),
+        };
+        PlannedStep {
+            action: action.into(),
+            target,
+            sql,
+        }
     }
 }

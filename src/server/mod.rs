@@ -1,5 +1,17 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
+mod auth;
+mod error;
+mod listener;
+mod metrics;
+mod operations;
+mod outbox;
+mod registry;
+mod routes;
+mod run;
+mod service;
+mod vault;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,11 +71,14 @@ pub enum ServerError {
 /// Serves until `shutdown` resolves, then drains and returns.
 ///
 /// Unfinished operations of an earlier run are taken up before the first request is answered
-/// or right after; `/readyz` says when.
+/// or right after; `/readyz` says when. One server at a time may use a registry.
+///
+/// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
+/// can be withdrawn; when it is empty the stored ones stay.
 pub async fn serve(
-    _listener: TcpListener,
-    _settings: ServerSettings,
-    _shutdown: impl Future<Output = ()> + Send + 'static,
+    listener: TcpListener,
+    settings: ServerSettings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
-    unimplemented!()
+    run::serve(listener, settings, shutdown).await
 }

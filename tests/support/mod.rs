@@ -13,15 +13,17 @@
 
 mod process;
 mod sandbox;
+pub(crate) mod schema;
 mod script;
 mod server;
 mod servers;
+pub(crate) mod stack;
 
 pub(crate) use process::ServerProcess;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
-pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, programs};
+pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, connection, programs, session};
 
 use std::future::Future;
 use std::sync::LazyLock;

@@ -102,7 +102,8 @@ impl ServerProcess {
             std::thread::sleep(Duration::from_millis(10));
         };
         let ready: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        self.url = ready["server"].as_str().expect("a URL").to_owned();
+        self.url.clear();
+        self.url.push_str(ready["server"].as_str().expect("a URL"));
     }
 
     /// Ends the process at once, as `kill -9` does.

@@ -161,21 +161,35 @@ impl Output {
         self
     }
 
-    /// Returns stdout as one JSON document.
+    /// Returns stdout as one JSON document, which must fit the schema of its kind.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is not JSON: {error}\n{self}"))
+        let document = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is not JSON: {error}\n{self}"));
+        self.fits(&document);
+        document
     }
 
-    /// Returns stdout as JSON documents, one per line.
+    #[track_caller]
+    fn fits(&self, document: &serde_json::Value) {
+        let problems = super::schema::problems(document);
+        assert!(
+            problems.is_empty(),
+            "stdout does not fit its schema:\n{}\n{self}",
+            problems.join("\n")
+        );
+    }
+
+    /// Returns stdout as JSON documents, one per line, each fitting the schema of its kind.
     #[track_caller]
     pub(crate) fn json_lines(&self) -> Vec<serde_json::Value> {
         self.stdout
             .lines()
             .map(|line| {
-                serde_json::from_str(line)
-                    .unwrap_or_else(|error| panic!("a line is not JSON: {error}\n{self}"))
+                let document = serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("a line is not JSON: {error}\n{self}"));
+                self.fits(&document);
+                document
             })
             .collect()
     }

@@ -4,6 +4,8 @@ use std::sync::{LazyLock, OnceLock};
 
 use lerianctl::devstack::temporary::{self, Temporary};
 use lerianctl::devstack::{DevstackError, Programs, postgres, redis, redis_cluster};
+use lerianctl::link::postgres::PostgresEndpoint;
+use lerianctl::link::redis::RedisEndpoint;
 use lerianctl::provision::Cluster;
 
 use super::block_on;
@@ -109,4 +111,36 @@ pub(crate) fn cluster(name: &str, server: &postgres::Postgres) -> Cluster {
 fn temp_folder() -> &'static std::path::Path {
     static FOLDER: LazyLock<std::path::PathBuf> = LazyLock::new(std::env::temp_dir);
     &FOLDER
+}
+
+/// Opens a session as the endpoint says.
+pub(crate) async fn session(endpoint: &PostgresEndpoint) -> tokio_postgres::Client {
+    let password = endpoint.password.as_ref().expect("there is a password");
+    let (client, connection) = tokio_postgres::Config::new()
+        .host(&endpoint.host)
+        .port(endpoint.port)
+        .user(&endpoint.user)
+        .dbname(&endpoint.database)
+        .password(password.expose())
+        .connect(tokio_postgres::NoTls)
+        .await
+        .expect("the server lets us in");
+    tokio::spawn(connection);
+    client
+}
+
+/// Opens a connection as the endpoint says.
+pub(crate) async fn connection(endpoint: &RedisEndpoint) -> ::redis::aio::MultiplexedConnection {
+    let password = endpoint.password.as_ref().expect("there is a password");
+    let url = format!(
+        "redis://:{}@{}:{}",
+        password.expose(),
+        endpoint.host,
+        endpoint.port
+    );
+    ::redis::Client::open(url)
+        .expect("the address is good")
+        .get_multiplexed_async_connection()
+        .await
+        .expect("the server lets us in")
 }

@@ -233,7 +233,7 @@ fn server_settings(
     let signing = stack_key(keys)?;
     let postgres = &connections.postgres;
     Ok(ServerSettings {
-        registry: stack.home().registry(),
+        registry: stack.home().registry().join("registry.db"),
         master_key: keys.master_key()?,
         api_keys: vec![keys.api_key()?],
         clusters: vec![Cluster {

@@ -1,5 +1,7 @@
 //! `lerianctl schema`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Value, json};
@@ -84,6 +86,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::change::ChangeReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
+        of::<at::dev::down::DownReport>(),
+        of::<at::dev::reset::ResetReport>(),
+        of::<at::dev::status::StatusReport>(),
         of::<at::explain::ExplainReport>(),
         of::<at::operation::list::OperationListReport>(),
         of::<at::operation::show::OperationReport>(),
@@ -93,7 +98,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::token::inspect::InspectReport>(),
         of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
+        ("DevEnv", envelope("DevEnv", schema_for!(VariablesDocument))),
         ("Error", envelope("Error", schema_for!(ErrorDocument))),
+        ("Ready", envelope("Ready", schema_for!(ReadyDocument))),
         ("Summary", envelope("Summary", schema_for!(SummaryDocument))),
     ];
     all.sort_by_key(|(kind, _)| *kind);
@@ -143,4 +150,32 @@ struct SummaryDocument {
     items: u64,
     /// False when the answer is "no" (exit status 3).
     ok: bool,
+}
+
+/// Form of `dev env -o json`.
+#[derive(serde::Serialize, JsonSchema)]
+struct VariablesDocument {
+    /// Values by name.
+    variables: BTreeMap<String, String>,
+}
+
+/// Form of the ready file, and of what `server start` and `dev up` print with `-o json`.
+#[derive(serde::Serialize, JsonSchema)]
+struct ReadyDocument {
+    /// URL of the Tenant Manager.
+    server: String,
+    /// Its process.
+    pid: u32,
+    /// Address of PostgreSQL; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<String>,
+    /// Address of Redis; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<String>,
+    /// Environment of the stack; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+    /// Folder with the data; of `dev up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
 }

@@ -44,6 +44,16 @@ impl Report for TenantReport {
 
     fn human(&self, out: &mut View) -> fmt::Result {
         view(&self.tenant, out);
+        for service in &self.tenant.services {
+            if !service.not_provisioned.is_empty() {
+                out.plain(format!(
+                    "not provisioned for {} (make them by hand): {}",
+                    service.service,
+                    service.not_provisioned.join(", ")
+                ))
+                .line();
+            }
+        }
         Ok(())
     }
 
@@ -102,15 +112,5 @@ pub fn view(tenant: &TenantRecord, out: &mut View) {
     }
     if !rows.cells.is_empty() {
         out.line().table(&rows);
-    }
-    for service in &tenant.services {
-        if !service.not_provisioned.is_empty() {
-            out.plain(format!(
-                "not provisioned for {} (make them by hand): {}",
-                service.service,
-                service.not_provisioned.join(", ")
-            ))
-            .line();
-        }
     }
 }

@@ -24,7 +24,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("closed", &self.client.is_closed())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

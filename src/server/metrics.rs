@@ -1,0 +1,211 @@
+//! Figures for Prometheus.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry as Figures;
+
+use super::registry::{Registry, model::now};
+
+/// Upper bounds of the latency buckets in seconds.
+const BUCKETS: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0,
+];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Request {
+    route: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    kind: &'static str,
+    state: &'static str,
+}
+
+/// Counters that live as long as the process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    figures: Figures,
+    requests: Family<Request, Counter>,
+    latency: Family<Route, Histogram>,
+    operations: Family<State, Gauge>,
+    ended: Family<Ended, Counter>,
+    retries: Counter,
+    outbox_depth: Gauge,
+    outbox_lag: Gauge,
+    undeliverable: Gauge,
+    published: Counter,
+    unheard: Counter,
+    publish_failures: Counter,
+    registry_errors: Counter,
+}
+
+impl Metrics {
+    /// Registers every figure.
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            figures: Figures::with_prefix("lerianctl"),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            operations: Family::default(),
+            ended: Family::default(),
+            retries: Counter::default(),
+            outbox_depth: Gauge::default(),
+            outbox_lag: Gauge::default(),
+            undeliverable: Gauge::default(),
+            published: Counter::default(),
+            unheard: Counter::default(),
+            publish_failures: Counter::default(),
+            registry_errors: Counter::default(),
+        };
+        let f = &mut metrics.figures;
+        f.register(
+            "http_requests",
+            "Requests answered, by route, method and status",
+            metrics.requests.clone(),
+        );
+        f.register(
+            "http_request_duration_seconds",
+            "Time to answer, by route",
+            metrics.latency.clone(),
+        );
+        f.register(
+            "operations",
+            "Operations that have not succeeded, by state",
+            metrics.operations.clone(),
+        );
+        f.register(
+            "operations_ended",
+            "Operations that ended in this process, by kind and state",
+            metrics.ended.clone(),
+        );
+        f.register(
+            "operation_retries",
+            "Attempts at operations that are to be repeated",
+            metrics.retries.clone(),
+        );
+        f.register(
+            "outbox_depth",
+            "Events that wait to be published",
+            metrics.outbox_depth.clone(),
+        );
+        f.register(
+            "outbox_lag_seconds",
+            "Age of the oldest event that waits to be published",
+            metrics.outbox_lag.clone(),
+        );
+        f.register(
+            "outbox_undeliverable",
+            "Events of environments that products do not listen to",
+            metrics.undeliverable.clone(),
+        );
+        f.register(
+            "events_published",
+            "Events published",
+            metrics.published.clone(),
+        );
+        f.register(
+            "events_unheard",
+            "Events published that no subscriber received",
+            metrics.unheard.clone(),
+        );
+        f.register(
+            "event_publish_failures",
+            "Attempts to publish that failed",
+            metrics.publish_failures.clone(),
+        );
+        f.register(
+            "registry_errors",
+            "Requests and steps that the registry failed",
+            metrics.registry_errors.clone(),
+        );
+        metrics
+    }
+
+    /// Counts an answered request.
+    pub(crate) fn request(
+        &self,
+        route: &'static str,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
+        self.requests
+            .get_or_create(&Request {
+                route,
+                method,
+                status,
+            })
+            .inc();
+        self.latency
+            .get_or_create(&Route { route })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts an operation that ended.
+    pub(crate) fn operation_ended(&self, kind: &'static str, state: &'static str) {
+        self.ended.get_or_create(&Ended { kind, state }).inc();
+    }
+
+    /// Counts an attempt that will be repeated.
+    pub(crate) fn operation_retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Counts published events, and those that nobody received.
+    pub(crate) fn events_published(&self, count: u64, unheard: u64) {
+        self.published.inc_by(count);
+        self.unheard.inc_by(unheard);
+    }
+
+    /// Counts an attempt to publish that failed.
+    pub(crate) fn publish_failed(&self) {
+        self.publish_failures.inc();
+    }
+
+    /// Counts a failure of the registry.
+    pub(crate) fn registry_failed(&self) {
+        self.registry_errors.inc();
+    }
+
+    /// Returns every figure as Prometheus text; those of the registry as of now.
+    pub(crate) async fn render(&self, registry: &dyn Registry) -> String {
+        match registry.statistics().await {
+            Ok(statistics) => {
+                for (state, count) in statistics.operations {
+                    self.operations.get_or_create(&State { state }).set(count);
+                }
+                self.outbox_depth.set(statistics.outbox_depth);
+                self.outbox_lag.set(
+                    statistics
+                        .outbox_oldest
+                        .map_or(0, |oldest| now().duration_since(oldest).as_secs().max(0)),
+                );
+                self.undeliverable.set(statistics.outbox_undeliverable);
+            }
+            Err(_) => self.registry_failed(),
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.figures);
+        text
+    }
+}

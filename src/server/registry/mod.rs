@@ -1,0 +1,268 @@
+//! The registry: what the Tenant Manager knows, behind one trait.
+//!
+//! Writers read a tenant, compute the next one and commit it together with credentials,
+//! operations and events. A commit is refused as stale when the tenant changed since it was
+//! read, so rules stay pure and any number of writers is safe.
+
+pub(crate) mod migrations;
+pub(crate) mod model;
+pub(crate) mod sqlite;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::contract::wire::{ActiveTenant, IsolationMode};
+use crate::contract::{ServiceName, Slug, TenantId};
+use crate::provision::DatabaseSpec;
+
+pub(crate) use model::{
+    Association, AssociationState, Credential, Database, DatabaseState, NewEvent, NewOperation,
+    NewStep, Operation, OperationKind, OutboxRow, Pair, StepRow, StoredOwner, Tenant, Work,
+};
+
+/// Why the registry could not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum RegistryError {
+    /// The tenant changed since it was read, or its slug or id was taken meanwhile: read again.
+    #[error("the tenant was changed by someone else meanwhile")]
+    Stale,
+    /// Disk full, I/O error, closed: worth trying again.
+    #[error("the registry is not available: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be understood.
+    #[error("the registry holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// How a tenant is looked up.
+#[derive(Debug, Clone)]
+pub(crate) enum TenantKey<'a> {
+    /// By canonical id.
+    Id(&'a TenantId),
+    /// By slug.
+    Slug(&'a Slug),
+}
+
+/// What a list of tenants is narrowed by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TenantFilter {
+    /// Part of the slug, name, id or owner's address, lower-case.
+    pub(crate) search: Option<String>,
+    /// Status word; purged tenants are left out when absent.
+    pub(crate) status: Option<String>,
+    /// Environment.
+    pub(crate) environment: Option<String>,
+    /// Associated with this service.
+    pub(crate) service: Option<String>,
+}
+
+/// Where a page of databases begins: after this tenant, service and module.
+pub(crate) type DatabaseCursor = (TenantId, ServiceName, String);
+
+/// What a list of operations is narrowed by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OperationFilter {
+    /// Of this tenant.
+    pub(crate) tenant: Option<TenantId>,
+    /// In this state.
+    pub(crate) state: Option<crate::contract::admin::OperationState>,
+}
+
+/// An answer that is given again when a request is repeated with the same idempotency key.
+#[derive(Debug, Clone)]
+pub(crate) struct Replay {
+    /// Digest of key, method and path.
+    pub(crate) key: String,
+    /// Digest of the body.
+    pub(crate) fingerprint: String,
+    /// Status of the answer.
+    pub(crate) status: u16,
+    /// Body of the answer.
+    pub(crate) body: String,
+}
+
+/// A change of one tenant; all of it happens, or nothing.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    /// The tenant as it is to be; `revision` is the one that was read, 0 for a new tenant.
+    pub(crate) tenant: Tenant,
+    /// Credentials to keep, replacing those of the same service, module and version.
+    pub(crate) credentials: Vec<Credential>,
+    /// Credentials to forget: those of a service up to a version.
+    pub(crate) forget: Vec<(ServiceName, u32)>,
+    /// Operations to begin.
+    pub(crate) operations: Vec<NewOperation>,
+    /// Operations that this change makes pointless, with what to say about each.
+    pub(crate) supersede: Vec<(String, String)>,
+    /// Scheduled operations that are due at another time now.
+    pub(crate) reschedule: Vec<(String, Timestamp)>,
+    /// The step of an operation that this change is.
+    pub(crate) step: Option<StepDone>,
+    /// Events, in order.
+    pub(crate) events: Vec<NewEvent>,
+    /// Answer to keep for a repeated request.
+    pub(crate) replay: Option<Replay>,
+}
+
+impl Commit {
+    /// Begins a change that leaves `tenant` as it is given.
+    pub(crate) fn new(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            credentials: Vec::new(),
+            forget: Vec::new(),
+            operations: Vec::new(),
+            supersede: Vec::new(),
+            reschedule: Vec::new(),
+            step: None,
+            events: Vec::new(),
+            replay: None,
+        }
+    }
+}
+
+/// A step that was done.
+#[derive(Debug, Clone)]
+pub(crate) struct StepDone {
+    /// Id of the operation.
+    pub(crate) operation: String,
+    /// Its position.
+    pub(crate) position: u32,
+    /// What was found or proved.
+    pub(crate) detail: String,
+    /// The step that is begun next because of it.
+    pub(crate) next: Option<u32>,
+}
+
+/// How an attempt at an operation ended short of success.
+#[derive(Debug, Clone)]
+pub(crate) enum Setback {
+    /// Try again at that time; it keeps its place in the tenant's queue.
+    Retry(Timestamp),
+    /// Not begun: look again at that time; operations behind it go first.
+    Defer(Timestamp),
+    /// Given up, at the step of this position.
+    Failed(Option<u32>),
+}
+
+/// Figures for `/metrics`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Statistics {
+    /// Operations that have not succeeded, by state word.
+    pub(crate) operations: BTreeMap<&'static str, i64>,
+    /// Events that wait to be published.
+    pub(crate) outbox_depth: i64,
+    /// When the oldest of them was made.
+    pub(crate) outbox_oldest: Option<Timestamp>,
+    /// Events kept without a channel to publish them on.
+    pub(crate) outbox_undeliverable: i64,
+}
+
+/// Storage of the Tenant Manager.
+#[async_trait]
+pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
+    /// Returns a tenant with its associations and databases.
+    async fn tenant(&self, key: TenantKey<'_>) -> Result<Option<Tenant>, RegistryError>;
+    /// Returns up to `limit` tenants by slug, after `after`.
+    async fn tenants(
+        &self,
+        filter: &TenantFilter,
+        after: Option<&Slug>,
+        limit: u32,
+    ) -> Result<Vec<Tenant>, RegistryError>;
+    /// Returns up to `limit` tenants that `service` is active for, by id, after `after`.
+    async fn active(
+        &self,
+        service: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError>;
+    /// Returns up to `limit` databases that exist, by tenant, service and module.
+    async fn databases(
+        &self,
+        tenant: Option<&TenantId>,
+        service: Option<&ServiceName>,
+        after: Option<&DatabaseCursor>,
+        limit: u32,
+    ) -> Result<Vec<(Database, u32)>, RegistryError>;
+    /// Returns a ready database of another tenant on `cluster`, of the same mode if there is one.
+    async fn foreign_database(
+        &self,
+        cluster: &str,
+        mode: IsolationMode,
+        not: &TenantId,
+    ) -> Result<Option<DatabaseSpec>, RegistryError>;
+    /// Returns a tenant and the sealed credentials that `service` is handed out, by module, as
+    /// they are at one moment.
+    async fn handed_out(
+        &self,
+        tenant: &TenantId,
+        service: &ServiceName,
+    ) -> Result<Option<(Tenant, BTreeMap<String, String>)>, RegistryError>;
+    /// Returns the sealed credentials of a service's modules, of one version.
+    async fn credentials(
+        &self,
+        tenant: &TenantId,
+        service: &ServiceName,
+        version: u32,
+    ) -> Result<BTreeMap<String, String>, RegistryError>;
+
+    /// Makes a change of one tenant, in one transaction; survives a power cut once it returns.
+    async fn commit(&self, commit: Commit) -> Result<(), RegistryError>;
+
+    /// Returns an operation with its steps.
+    async fn operation(&self, id: &str) -> Result<Option<Operation>, RegistryError>;
+    /// Returns up to `limit` operations, newest first, older than `before`.
+    async fn operations(
+        &self,
+        filter: &OperationFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Operation>, RegistryError>;
+    /// Returns the operations of a tenant that have not ended, oldest first.
+    async fn unfinished(&self, tenant: &TenantId) -> Result<Vec<Operation>, RegistryError>;
+    /// Returns ids and tenants of operations to work on now: the first in line of each tenant.
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, TenantId)>, RegistryError>;
+    /// Returns when the next operation becomes due, if one waits for a time.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, RegistryError>;
+    /// Returns ids of operations that were begun and not ended.
+    async fn interrupted(&self) -> Result<Vec<String>, RegistryError>;
+    /// Notes that an operation is being worked on (again).
+    async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError>;
+    /// Notes that a step was done, and that the operation succeeded when none is left. Stale
+    /// when the operation has ended.
+    async fn step_done(&self, done: StepDone) -> Result<(), RegistryError>;
+    /// Notes how an attempt ended.
+    async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError>;
+
+    /// Returns up to `limit` events to publish, in order, after the sequence `after`.
+    async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, RegistryError>;
+    /// Returns true when the tenant has an event to publish that is not paced.
+    async fn outbox_urgent(&self, tenant: &TenantId) -> Result<bool, RegistryError>;
+    /// Returns true when an event of the tenant made no later than `until` is not published.
+    async fn outbox_waits(
+        &self,
+        tenant: &TenantId,
+        until: Timestamp,
+    ) -> Result<bool, RegistryError>;
+    /// Notes how many subscribers received each event.
+    async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError>;
+
+    /// Returns the answer kept under an idempotency key.
+    async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
+    /// Forgets published events and kept answers from before these times.
+    async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
+    /// Writes something, to know that writing works.
+    async fn writable(&self) -> Result<(), RegistryError>;
+    /// Returns figures for `/metrics`.
+    async fn statistics(&self) -> Result<Statistics, RegistryError>;
+    /// Finishes what was asked for and lets go of the files.
+    async fn close(&self);
+}

@@ -1,0 +1,461 @@
+//! The registry on SQLite: one writing thread, one read-only connection per worker.
+
+mod operations;
+mod outbox;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+
+use super::migrations::migrate;
+use super::{
+    Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
+    RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+};
+use crate::contract::wire::{ActiveTenant, IsolationMode};
+use crate::contract::{ServiceName, Slug, TenantId};
+use crate::provision::DatabaseSpec;
+
+use writer::{Durability, FileLock, Writer};
+
+impl From<rusqlite::Error> for RegistryError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OutOfMemory
+                | ErrorCode::OperationInterrupted,
+            ) => Self::Unavailable(error.to_string()),
+            _ => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+/// The registry on SQLite.
+#[derive(Debug)]
+pub(crate) struct SqliteRegistry {
+    writer: Writer,
+    readers: Vec<Mutex<Connection>>,
+    closed: AtomicBool,
+}
+
+/// Opens a file that only its owner may read, making it if needed.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+impl SqliteRegistry {
+    /// Opens the registry at `path`, making it if needed, private to the user.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| format!("its folder cannot be made: {error}"))?;
+        }
+        let lock = FileLock::take(path)?;
+        private_file(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+
+        let mut writing = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(|error| error.to_string())?;
+        Self::configure(&writing).map_err(|error| error.to_string())?;
+        migrate(&mut writing).map_err(|error| error.to_string())?;
+        writing
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            .map_err(|error| error.to_string())?;
+
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        let readers = (0..workers + 2)
+            .map(|_| {
+                let reader = Connection::open_with_flags(
+                    path,
+                    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+                )?;
+                Self::configure(&reader)?;
+                Ok(Mutex::new(reader))
+            })
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .map_err(|error| error.to_string())?;
+        let writer = Writer::start(writing, lock).map_err(|error| error.to_string())?;
+        Ok(Self {
+            writer,
+            readers,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    fn configure(connection: &Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(())
+    }
+
+    /// Returns a reading connection: the calling thread's own unless it is taken.
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        let count = self.readers.len();
+        let mine = MINE.with(|mine| *mine) % count;
+        for offset in 0..count {
+            if let Ok(guard) = self.readers[(mine + offset) % count].try_lock() {
+                return guard;
+            }
+        }
+        self.readers[mine]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `read` on what the registry holds at one moment.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(RegistryError::Unavailable("it is closed".into()));
+        }
+        let connection = self.reader();
+        let snapshot = connection.unchecked_transaction()?;
+        let result = read(&snapshot)?;
+        snapshot.finish()?;
+        Ok(result)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&Connection) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        self.writer.write(durability, write).await
+    }
+
+    /// Returns what is kept under `key` of the registry's own settings.
+    pub(crate) fn setting(&self, key: &str) -> Result<Option<String>, RegistryError> {
+        self.read(|connection| {
+            Ok(connection
+                .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                    row.get(0)
+                })
+                .optional()?)
+        })
+    }
+
+    /// Keeps `value` under `key`.
+    pub(crate) async fn set_setting(&self, key: &str, value: String) -> Result<(), RegistryError> {
+        let key = key.to_owned();
+        self.write(Durability::PowerCut, move |connection| {
+            connection.execute(
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
+    /// `digests` is empty. Returns the accepted ones.
+    pub(crate) async fn api_keys(
+        &self,
+        digests: Vec<String>,
+    ) -> Result<Vec<String>, RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            if !digests.is_empty() {
+                connection.execute("DELETE FROM api_keys", [])?;
+            }
+            let mut insert =
+                connection.prepare("INSERT OR IGNORE INTO api_keys VALUES (?1, ?2)")?;
+            for digest in digests {
+                insert.execute((digest, micros(super::model::now())))?;
+            }
+            let mut select = connection.prepare("SELECT digest FROM api_keys ORDER BY digest")?;
+            let stored = select
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    /// Limits the size of the file, to see what a full disk does.
+    #[cfg(test)]
+    pub(crate) async fn limit_pages(&self, pages: u32) {
+        self.write(Durability::ProcessDeath, move |connection| {
+            connection.pragma_update(None, "max_page_count", pages)?;
+            Ok(())
+        })
+        .await
+        .expect("the limit is set");
+    }
+}
+
+/// Returns the stored form of a time.
+fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// Returns the time of a stored form.
+fn timestamp(micros: i64) -> Result<Timestamp, RegistryError> {
+    Timestamp::from_microsecond(micros)
+        .map_err(|error| RegistryError::Corrupt(format!("a time is out of range: {error}")))
+}
+
+/// Understands a stored identifier.
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, RegistryError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| RegistryError::Corrupt(error.to_string()))
+}
+
+/// Understands stored JSON.
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, RegistryError> {
+    serde_json::from_str(text).map_err(|error| RegistryError::Corrupt(error.to_string()))
+}
+
+/// Returns the stored form of a value.
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String, RegistryError> {
+    serde_json::to_string(value).map_err(|error| RegistryError::Corrupt(error.to_string()))
+}
+
+#[async_trait]
+impl Registry for SqliteRegistry {
+    async fn tenant(&self, key: TenantKey<'_>) -> Result<Option<Tenant>, RegistryError> {
+        self.read(|connection| tenants::load(connection, &key))
+    }
+
+    async fn tenants(
+        &self,
+        filter: &TenantFilter,
+        after: Option<&Slug>,
+        limit: u32,
+    ) -> Result<Vec<Tenant>, RegistryError> {
+        self.read(|connection| tenants::page(connection, filter, after, limit))
+    }
+
+    async fn active(
+        &self,
+        service: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError> {
+        self.read(|connection| tenants::active(connection, service, after, limit))
+    }
+
+    async fn databases(
+        &self,
+        tenant: Option<&TenantId>,
+        service: Option<&ServiceName>,
+        after: Option<&DatabaseCursor>,
+        limit: u32,
+    ) -> Result<Vec<(Database, u32)>, RegistryError> {
+        self.read(|connection| tenants::databases(connection, tenant, service, after, limit))
+    }
+
+    async fn foreign_database(
+        &self,
+        cluster: &str,
+        mode: IsolationMode,
+        not: &TenantId,
+    ) -> Result<Option<DatabaseSpec>, RegistryError> {
+        self.read(|connection| tenants::foreign_database(connection, cluster, mode, not))
+    }
+
+    async fn handed_out(
+        &self,
+        tenant: &TenantId,
+        service: &ServiceName,
+    ) -> Result<Option<(Tenant, BTreeMap<String, String>)>, RegistryError> {
+        self.read(|connection| {
+            let Some(tenant) = tenants::load(connection, &TenantKey::Id(tenant))? else {
+                return Ok(None);
+            };
+            let credentials = match tenant.associations.get(service) {
+                Some(association) => {
+                    tenants::credentials(connection, &tenant.id, service, association.version)?
+                }
+                None => BTreeMap::new(),
+            };
+            Ok(Some((tenant, credentials)))
+        })
+    }
+
+    async fn credentials(
+        &self,
+        tenant: &TenantId,
+        service: &ServiceName,
+        version: u32,
+    ) -> Result<BTreeMap<String, String>, RegistryError> {
+        self.read(|connection| tenants::credentials(connection, tenant, service, version))
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            tenants::commit(connection, &commit)
+        })
+        .await
+    }
+
+    async fn operation(&self, id: &str) -> Result<Option<Operation>, RegistryError> {
+        self.read(|connection| operations::load(connection, id))
+    }
+
+    async fn operations(
+        &self,
+        filter: &OperationFilter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Operation>, RegistryError> {
+        self.read(|connection| operations::page(connection, filter, before, limit))
+    }
+
+    async fn unfinished(&self, tenant: &TenantId) -> Result<Vec<Operation>, RegistryError> {
+        self.read(|connection| operations::unfinished(connection, tenant))
+    }
+
+    async fn due(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(String, TenantId)>, RegistryError> {
+        self.read(|connection| operations::due(connection, now, limit))
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, RegistryError> {
+        self.read(|connection| operations::next_due(connection, now))
+    }
+
+    async fn interrupted(&self) -> Result<Vec<String>, RegistryError> {
+        self.read(operations::interrupted)
+    }
+
+    async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError> {
+        let id = id.to_owned();
+        self.write(Durability::ProcessDeath, move |connection| {
+            operations::begin(connection, &id)
+        })
+        .await
+    }
+
+    async fn step_done(&self, done: StepDone) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            operations::step_done(connection, &done)
+        })
+        .await
+    }
+
+    async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError> {
+        let (id, reason) = (id.to_owned(), reason.to_owned());
+        self.write(Durability::ProcessDeath, move |connection| {
+            operations::setback(connection, &id, &setback, &reason)
+        })
+        .await
+    }
+
+    async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, RegistryError> {
+        self.read(|connection| outbox::page(connection, after, limit))
+    }
+
+    async fn outbox_urgent(&self, tenant: &TenantId) -> Result<bool, RegistryError> {
+        self.read(|connection| outbox::urgent(connection, tenant))
+    }
+
+    async fn outbox_waits(
+        &self,
+        tenant: &TenantId,
+        until: Timestamp,
+    ) -> Result<bool, RegistryError> {
+        self.read(|connection| outbox::waits(connection, tenant, until))
+    }
+
+    async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            outbox::published(connection, &receivers)
+        })
+        .await
+    }
+
+    async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError> {
+        self.read(|connection| outbox::replay(connection, key))
+    }
+
+    async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError> {
+        let mut pruned = 0;
+        loop {
+            // Small bites, so that other writes are not kept waiting.
+            let bite = self
+                .write(Durability::ProcessDeath, move |connection| {
+                    outbox::prune(connection, events, replays)
+                })
+                .await?;
+            pruned += bite;
+            if bite == 0 {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    async fn writable(&self) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, |connection| {
+            connection.execute(
+                "INSERT INTO meta VALUES ('written_at', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [Timestamp::now().to_string()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn statistics(&self) -> Result<Statistics, RegistryError> {
+        self.read(|connection| {
+            let mut statistics = Statistics {
+                operations: operations::count(connection)?,
+                ..Statistics::default()
+            };
+            outbox::count(connection, &mut statistics)?;
+            Ok(statistics)
+        })
+    }
+
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,136 @@
+//! What every request passes: request id, key, a place to work in, a deadline, figures, a line
+//! in the log. One layer, because the connections endpoint is asked very often.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tracing::Instrument as _;
+
+use super::{Access, Shared};
+use crate::server::error::ApiError;
+
+/// Header with the id of the request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest time from the head of the request to the head of the answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Longest request id that is taken over.
+const LONGEST_ID: usize = 128;
+
+/// What the layer of one route knows.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    pub(super) app: Shared,
+    pub(super) access: Access,
+    pub(super) route: &'static str,
+}
+
+/// Lets a request through, or answers it.
+pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request_id(&request);
+    let method = word(request.method());
+    let changes = !request.method().is_safe();
+
+    let mut response = if changes {
+        let span = tracing::info_span!(
+            "request",
+            id = id.to_str().unwrap_or_default(),
+            method,
+            route = gate.route
+        );
+        answer(&gate, request, next).instrument(span).await
+    } else {
+        answer(&gate, request, next).await
+    };
+
+    let took = begun.elapsed();
+    let status = response.status();
+    response.headers_mut().insert(REQUEST_ID, id.clone());
+    gate.app
+        .tenancy
+        .metrics
+        .request(gate.route, method, status.as_u16(), took);
+    note(&gate, &id, method, changes, status, took);
+    response
+}
+
+async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
+    let app = &gate.app;
+    if gate.access == Access::Keyed
+        && let Err(refusal) = app.keys.check(&app.tenancy.vault, request.headers())
+    {
+        return refusal.into_response();
+    }
+    let work = async {
+        // Never closed, so there is always a place in the end.
+        let _place = app.requests.acquire().await;
+        next.run(request).await
+    };
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or_else(|_| {
+            ApiError::unavailable(
+                "request.timeout",
+                "the request took too long; if it was a change, look whether it happened",
+            )
+            .into_response()
+        })
+}
+
+/// Returns the caller's request id if it is a sane one, or a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    request
+        .headers()
+        .get(&REQUEST_ID)
+        .filter(|id| {
+            (1..=LONGEST_ID).contains(&id.len())
+                && id
+                    .as_bytes()
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        })
+        .cloned()
+        .unwrap_or_else(|| {
+            let mut text = uuid::Uuid::encode_buffer();
+            let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+            HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        })
+}
+
+/// Returns a method's name as a label; made-up methods must not fill the memory.
+fn word(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Writes the line in the log: changes and failures always, reads only on demand.
+fn note(
+    gate: &Gate,
+    id: &HeaderValue,
+    method: &'static str,
+    changes: bool,
+    status: StatusCode,
+    took: Duration,
+) {
+    let id = id.to_str().unwrap_or_default();
+    let (route, status) = (gate.route, status.as_u16());
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    if status >= 500 {
+        tracing::warn!(id, method, route, status, micros, "answered");
+    } else if changes {
+        tracing::info!(id, method, route, status, micros, "answered");
+    } else {
+        tracing::debug!(id, method, route, status, micros, "answered");
+    }
+}

@@ -1,0 +1,246 @@
+//! Routes: thin. They read the request, ask the rules, and write the answer.
+
+mod admin;
+mod contract;
+mod extract;
+mod gate;
+mod health;
+mod operations;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, any, get, post, put};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::auth::ApiKeys;
+use super::error::ApiError;
+use super::service::{Reply, Tenancy};
+use crate::contract::admin::ServerInfo;
+
+use Access::{Keyed, Open};
+use gate::{Gate, gate};
+use health::Readiness;
+
+/// Requests that are worked on at once; more wait.
+const REQUESTS: usize = 1024;
+
+/// What routes need.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The rules.
+    pub(crate) tenancy: Arc<Tenancy>,
+    /// Accepted keys.
+    pub(crate) keys: ApiKeys,
+    /// What the server says of itself.
+    pub(crate) info: ServerInfo,
+    /// Key set for development tokens.
+    pub(crate) jwks: Option<String>,
+    /// Whether what an earlier process left behind was taken up.
+    pub(crate) recovered: Arc<AtomicBool>,
+    /// Turns true when the server stops.
+    pub(crate) closing: watch::Receiver<bool>,
+    requests: Semaphore,
+    readiness: Readiness,
+}
+
+impl App {
+    /// Puts together what routes need.
+    pub(crate) fn new(
+        tenancy: Arc<Tenancy>,
+        keys: ApiKeys,
+        info: ServerInfo,
+        jwks: Option<String>,
+        recovered: Arc<AtomicBool>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            tenancy,
+            keys,
+            info,
+            jwks,
+            recovered,
+            closing,
+            requests: Semaphore::new(REQUESTS),
+            readiness: Readiness::default(),
+        }
+    }
+}
+
+/// What handlers take as state.
+pub(crate) type Shared = Arc<App>;
+
+/// Whether a route needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Open,
+    Keyed,
+}
+
+/// Builds every route.
+pub(crate) fn router(app: Shared) -> Router {
+    let mut router = Router::new();
+    let mut add = |access: Access, path: &'static str, methods: MethodRouter<Shared>| {
+        let methods = gated(&app, access, path, methods.fallback(method_not_allowed));
+        router = std::mem::take(&mut router).route(path, methods);
+    };
+    add(Open, "/healthz", get(health::alive));
+    add(Open, "/readyz", get(health::ready));
+    add(Open, "/metrics", get(health::metrics));
+    if app.jwks.is_some() {
+        add(Open, "/.well-known/jwks.json", get(health::jwks));
+    }
+
+    add(Keyed, "/v1/tenants", post(contract::create));
+    add(Keyed, "/v1/tenants/active", get(contract::active));
+    add(Keyed, "/v1/tenants/{id}", get(contract::view));
+    add(
+        Keyed,
+        "/v1/tenants/{id}/reactivate",
+        put(contract::reactivate),
+    );
+    add(
+        Keyed,
+        "/v1/tenants/{id}/associations/{service}",
+        post(contract::associate),
+    );
+    add(
+        Keyed,
+        "/v1/tenants/{id}/associations/{service}/suspend",
+        put(contract::suspend),
+    );
+    add(
+        Keyed,
+        "/v1/tenants/{id}/associations/{service}/connections",
+        get(contract::connections),
+    );
+
+    add(Keyed, "/v1/admin/info", get(admin::info));
+    add(Keyed, "/v1/admin/services", get(admin::services));
+    add(Keyed, "/v1/admin/databases", get(admin::databases));
+    add(
+        Keyed,
+        "/v1/admin/tenants",
+        get(admin::list).post(admin::create),
+    );
+    add(
+        Keyed,
+        "/v1/admin/tenants/{tenant}",
+        get(admin::show).patch(admin::update),
+    );
+    add(
+        Keyed,
+        "/v1/admin/tenants/{tenant}/{action}",
+        post(admin::change),
+    );
+    add(
+        Keyed,
+        "/v1/admin/tenants/{tenant}/verify",
+        post(admin::verify),
+    );
+    add(
+        Keyed,
+        "/v1/admin/tenants/{tenant}/services/{service}",
+        post(admin::add_service),
+    );
+    add(
+        Keyed,
+        "/v1/admin/tenants/{tenant}/services/{service}/{action}",
+        post(admin::change_service),
+    );
+    add(Keyed, "/v1/admin/operations", get(operations::list));
+    add(Keyed, "/v1/admin/operations/{id}", get(operations::show));
+    add(
+        Keyed,
+        "/v1/admin/operations/{id}/progress",
+        get(operations::progress),
+    );
+
+    let again = router.clone().with_state(Arc::clone(&app));
+    let unmatched = move |request: Request| unmatched(again.clone(), request);
+    let fallback = gated(&app, Access::Open, "unmatched", any(unmatched));
+    router
+        .fallback_service(fallback.with_state(Arc::clone(&app)))
+        .with_state(app)
+}
+
+/// Wraps handlers: key, request id, deadline, figures, log; panics become 500.
+fn gated(
+    app: &Shared,
+    access: Access,
+    route: &'static str,
+    methods: MethodRouter<Shared>,
+) -> MethodRouter<Shared> {
+    let state = Gate {
+        app: Arc::clone(app),
+        access,
+        route,
+    };
+    methods
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(state, gate))
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "internal error; the server's log says more",
+    )
+    .into_response()
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "route.method",
+        format!("{} is not offered here", request.method()),
+    )
+}
+
+/// Answers what no route matches. A base URL that ends in a slash makes paths that begin with
+/// two: those are understood.
+async fn unmatched(routes: Router, mut request: Request) -> Response {
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    if let Some(rest) = path.strip_prefix("//")
+        && let Ok(uri) = format!("/{}", rest.trim_start_matches('/')).parse::<Uri>()
+    {
+        *request.uri_mut() = uri;
+        return match routes.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+    }
+    ApiError::not_found("route.not_found", "there is nothing at this path").into_response()
+}
+
+/// Writes a JSON body that is already text.
+fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// Writes the answer of a change.
+fn reply((status, body): Reply) -> Response {
+    if status == StatusCode::NO_CONTENT {
+        return status.into_response();
+    }
+    json(status, body)
+}

@@ -1,0 +1,239 @@
+//! Start, drain and end of the server.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::auth::{ApiKeys, stored_digest};
+use super::listener::BoundedListener;
+use super::metrics::Metrics;
+use super::operations::{self, Progress};
+use super::outbox;
+use super::registry::sqlite::SqliteRegistry;
+use super::registry::{Registry, RegistryError, model::now};
+use super::routes::{self, App};
+use super::service::{Answers, Tenancy};
+use super::vault::Vault;
+use super::{ServerError, ServerSettings};
+use crate::contract::admin::ServerInfo;
+use crate::provision::Provisioner;
+
+/// Setting of the registry that only the right master key opens.
+const MASTER_CHECK: &str = "master_check";
+/// Time between two rounds of forgetting.
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// How long published events are kept.
+const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long answers are kept for repeated requests.
+const KEEP_REPLAYS: SignedDuration = SignedDuration::from_hours(24);
+/// Time that cut connections and aborted tasks get to end.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// See [`super::serve`].
+pub(super) async fn serve(
+    listener: TcpListener,
+    settings: ServerSettings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    let vault = Vault::new(&settings.master_key).map_err(ServerError::MasterKey)?;
+    let registry = open(&settings, &vault).await?;
+    let (close, closing) = watch::channel(false);
+    let tenancy = Arc::new(Tenancy {
+        registry: Arc::clone(&registry.registry),
+        catalogue: settings.catalogue,
+        provisioner: Provisioner::new(settings.clusters.clone()),
+        clusters: settings.clusters,
+        vault,
+        answers: Answers::default(),
+        metrics: Metrics::new(),
+        rotation_grace: settings.rotation_grace,
+        publishes: settings.event_redis.is_some(),
+        work: Notify::new(),
+        mail: Notify::new(),
+        progress: Progress::default(),
+    });
+    let recovered = Arc::new(AtomicBool::new(false));
+    let app = App::new(
+        Arc::clone(&tenancy),
+        registry.keys,
+        ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            event_redis: settings
+                .event_redis
+                .as_ref()
+                .map(|redis| format!("{}:{}", redis.host, redis.port)),
+            development: settings.development_jwks.is_some(),
+        },
+        settings.development_jwks.map(|keys| keys.to_string()),
+        Arc::clone(&recovered),
+        closing.clone(),
+    );
+
+    let engine = tokio::spawn(operations::work(
+        Arc::clone(&tenancy),
+        settings.jobs,
+        closing.clone(),
+        recovered,
+    ));
+    let mut helpers = vec![tokio::spawn(prune(Arc::clone(&tenancy), closing.clone()))];
+    if let Some(redis) = settings.event_redis {
+        helpers.push(tokio::spawn(outbox::dispatch(
+            Arc::clone(&tenancy),
+            redis,
+            closing.clone(),
+        )));
+    }
+    // Dropped with this future, however it ends: nothing goes on without the server.
+    let _guard = AbortOnDrop(
+        std::iter::once(engine.abort_handle())
+            .chain(helpers.iter().map(JoinHandle::abort_handle))
+            .collect(),
+    );
+
+    let (cut, cutting) = watch::channel(false);
+    let listener = BoundedListener::new(listener, cutting);
+    let mut stopping = closing.clone();
+    let serving = axum::serve(listener, routes::router(Arc::new(app)))
+        .with_graceful_shutdown(async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        })
+        .into_future();
+    let mut serving = Box::pin(serving);
+    tracing::info!("serving");
+
+    let served = tokio::select! {
+        served = &mut serving => Some(served),
+        () = shutdown => None,
+    };
+    tracing::info!("stopping");
+    let deadline = Instant::now() + settings.drain;
+    close.send_replace(true);
+    let served = match served {
+        Some(served) => served,
+        None => drain(&mut serving, &cut, deadline).await,
+    };
+    end(engine, helpers, deadline).await;
+    registry.registry.close().await;
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+/// Waits for open requests until the deadline, then cuts what is left.
+async fn drain(
+    serving: &mut (impl Future<Output = std::io::Result<()>> + Unpin),
+    cut: &watch::Sender<bool>,
+    deadline: Instant,
+) -> std::io::Result<()> {
+    if let Ok(served) = tokio::time::timeout_at(deadline, &mut *serving).await {
+        return served;
+    }
+    tracing::warn!("open connections are cut");
+    cut.send_replace(true);
+    tokio::time::timeout(LAST_MOMENT, serving)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// Waits for the engine until the deadline: a step under way may end, and is recorded; if it
+/// does not, it is done again at the next start.
+async fn end(mut engine: JoinHandle<()>, helpers: Vec<JoinHandle<()>>, deadline: Instant) {
+    if tokio::time::timeout_at(deadline, &mut engine)
+        .await
+        .is_err()
+    {
+        tracing::warn!("operations under way are left for the next start");
+        engine.abort();
+        let _ = engine.await;
+    }
+    for helper in helpers {
+        helper.abort();
+        let _ = helper.await;
+    }
+}
+
+/// Tasks that end with the server.
+struct AbortOnDrop(Vec<tokio::task::AbortHandle>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// An opened registry.
+struct Opened {
+    registry: Arc<dyn Registry>,
+    keys: ApiKeys,
+}
+
+/// Opens the registry and checks the master key against it.
+async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, ServerError> {
+    let failed = |reason: String| ServerError::Registry {
+        path: settings.registry.clone(),
+        reason,
+    };
+    let path = settings.registry.clone();
+    let registry = tokio::task::spawn_blocking(move || SqliteRegistry::open(&path))
+        .await
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(failed)?;
+    let read = |error: RegistryError| failed(error.to_string());
+    if let Some(value) = registry.setting(MASTER_CHECK).map_err(read)? {
+        if let Err(error) = vault.check(&value) {
+            registry.close().await;
+            return Err(ServerError::MasterKey(error.to_string()));
+        }
+    } else {
+        let value = vault.check_value();
+        registry
+            .set_setting(MASTER_CHECK, value)
+            .await
+            .map_err(read)?;
+    }
+    let digests = settings
+        .api_keys
+        .iter()
+        .filter(|key| !key.is_empty())
+        .map(|key| stored_digest(vault, key.expose()))
+        .collect();
+    let stored = registry.api_keys(digests).await.map_err(read)?;
+    if stored.is_empty() {
+        tracing::warn!("no API key is accepted: every request but the open ones is refused");
+    }
+    Ok(Opened {
+        registry: Arc::new(registry),
+        keys: ApiKeys::new(&stored),
+    })
+}
+
+/// Forgets what is old, now and then.
+async fn prune(tenancy: Arc<Tenancy>, mut closing: watch::Receiver<bool>) {
+    while !*closing.borrow() {
+        let at = now();
+        let pruned = tenancy
+            .registry
+            .prune(at - KEEP_EVENTS, at - KEEP_REPLAYS)
+            .await;
+        match pruned {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "old events and answers were forgotten"),
+            Err(error) => {
+                tenancy.metrics.registry_failed();
+                tracing::warn!(%error, "old events were not forgotten");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PRUNE_EVERY) => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+}
