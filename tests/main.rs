@@ -24,5 +24,6 @@ mod server_openapi;
 mod tenant_lifecycle;
 mod tidy;
 mod token_inspect;
+mod token_journey;
 mod token_mint;
 mod token_resolve;

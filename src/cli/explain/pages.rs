@@ -110,6 +110,11 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("input.stdin_twice", include_str!("input.stdin_twice.md")),
     ("input.too_large", include_str!("input.too_large.md")),
     ("input.unreadable", include_str!("input.unreadable.md")),
+    ("input.url", include_str!("input.url.md")),
+    (
+        "input.variable_unset",
+        include_str!("input.variable_unset.md"),
+    ),
     ("internal", include_str!("internal.md")),
     (
         "isolation.unsupported",
@@ -190,9 +195,23 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("tenant.purged", include_str!("tenant.purged.md")),
     ("tenant.suspended", include_str!("tenant.suspended.md")),
+    ("token.claims", include_str!("token.claims.md")),
     ("token.empty", include_str!("token.empty.md")),
     ("token.encrypted", include_str!("token.encrypted.md")),
+    (
+        "token.insecure_key_set",
+        include_str!("token.insecure_key_set.md"),
+    ),
+    ("token.key_unusable", include_str!("token.key_unusable.md")),
     ("token.malformed", include_str!("token.malformed.md")),
+    (
+        "token.not_development",
+        include_str!("token.not_development.md"),
+    ),
+    (
+        "token.other_signing_key",
+        include_str!("token.other_signing_key.md"),
+    ),
     ("token.signing_key", include_str!("token.signing_key.md")),
     ("token.too_large", include_str!("token.too_large.md")),
     ("usage", include_str!("usage.md")),
