@@ -159,10 +159,14 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("request.invalid", include_str!("request.invalid.md")),
     ("request.key_reused", include_str!("request.key_reused.md")),
+    ("request.timeout", include_str!("request.timeout.md")),
+    ("request.too_large", include_str!("request.too_large.md")),
     (
         "rotation.in_progress",
         include_str!("rotation.in_progress.md"),
     ),
+    ("route.method", include_str!("route.method.md")),
+    ("route.not_found", include_str!("route.not_found.md")),
     ("schema.unknown", include_str!("schema.unknown.md")),
     ("server.catalogue", include_str!("server.catalogue.md")),
     (
