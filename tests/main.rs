@@ -43,5 +43,6 @@ mod server_start;
 mod tenant_lifecycle;
 mod tidy;
 mod token_inspect;
+mod token_journey;
 mod token_mint;
 mod token_resolve;

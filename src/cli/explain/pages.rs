@@ -214,7 +214,6 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("token.key_unusable", include_str!("token.key_unusable.md")),
     ("token.malformed", include_str!("token.malformed.md")),
-    ("token.no_stack", include_str!("token.no_stack.md")),
     (
         "token.not_development",
         include_str!("token.not_development.md"),
