@@ -4,6 +4,7 @@
 mod support;
 
 mod cache_servers;
+mod cli_completion;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;

@@ -278,15 +278,15 @@ impl Invocation {
             .hint("give one with `--api-key-file FILE`, `LERIANCTL_API_KEY_FILE`, or `api-key` in the context"));
         };
         match &reference.value {
-            SecretReference::Stdin => self.take_stdin()?,
-            // Pressing TAB must not start programs.
-            SecretReference::Command { .. } if self.completing => {
+            // Pressing TAB must not start programs, nor take what is typed next.
+            SecretReference::Command { .. } | SecretReference::Stdin if self.completing => {
                 return Err(Failure::new(
                     Kind::Auth,
                     "auth.no_key",
                     "not while completing",
                 ));
             }
+            SecretReference::Stdin => self.take_stdin()?,
             _ => {}
         }
         let api_key = self.secrets().reveal(&reference.value)?;

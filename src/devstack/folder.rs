@@ -112,18 +112,6 @@ pub fn remove(path: &Path) -> Result<(), DevstackError> {
     }
 }
 
-/// Returns the last lines of the text file `path` that came after its first `offset` bytes.
-pub fn tail(path: &Path, offset: u64) -> String {
-    const LINES: usize = 12;
-    let bytes = fs::read(path).unwrap_or_default();
-    let start = usize::try_from(offset)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[start..]);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,14 +146,5 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_eq!(keep_secret(&file, Secret::generate).unwrap(), first);
         assert!(!first.is_empty());
-    }
-
-    #[test]
-    fn the_tail_starts_at_the_offset() {
-        let home = tempfile::tempdir().unwrap();
-        let file = home.path().join("log");
-        fs::write(&file, "old\nnew 1\nnew 2\n").unwrap();
-        assert_eq!(tail(&file, 4), "new 1\nnew 2");
-        assert_eq!(tail(&file, 400), "");
     }
 }

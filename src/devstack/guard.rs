@@ -6,7 +6,7 @@
 //! while the script might signal it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,8 @@ pub struct Guard {
     script: Option<ProcessId>,
     lifeline: Option<ChildStdin>,
     ended: watch::Receiver<Option<String>>,
+    log: PathBuf,
+    log_start: u64,
 }
 
 impl Guard {
@@ -81,6 +83,7 @@ impl Guard {
     pub fn start(settings: &GuardSettings) -> Result<Self, DevstackError> {
         let failed = || DevstackError::io("cannot run", &settings.program);
         let log = open_log(&settings.log)?;
+        let log_start = log.metadata().map_err(failed())?.len();
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", SCRIPT, "lerianctl-guard", settings.signals])
@@ -129,6 +132,8 @@ impl Guard {
             script,
             lifeline,
             ended,
+            log: settings.log.clone(),
+            log_start,
         })
     }
 
@@ -145,6 +150,29 @@ impl Guard {
     /// Returns a receiver that changes when the server, or its guard, has ended.
     pub fn watch(&self) -> watch::Receiver<Option<String>> {
         self.ended.clone()
+    }
+
+    /// Returns what the server wrote to its log since it was started, at most the first MiB.
+    pub fn output(&self) -> String {
+        let read = || {
+            let mut file = File::open(&self.log)?;
+            file.seek(SeekFrom::Start(self.log_start))?;
+            let mut bytes = Vec::new();
+            file.take(1024 * 1024).read_to_end(&mut bytes)?;
+            Ok::<_, std::io::Error>(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+
+    /// Returns why the server ended: the last lines of its log, or else how it ended.
+    pub fn last_words(&self) -> String {
+        const LINES: usize = 12;
+        let output = self.output();
+        let lines: Vec<&str> = output.lines().collect();
+        match lines.as_slice() {
+            [] => self.end().unwrap_or_default(),
+            lines => lines[lines.len().saturating_sub(LINES)..].join("\n"),
+        }
     }
 
     /// Sends `signal` to the server; false when it is gone.
@@ -298,10 +326,22 @@ mod tests {
         let guard = Guard::start(&settings(home.path(), "echo bye; exit 7")).unwrap();
         assert!(guard.wait(Duration::from_mins(1)).await);
         assert_eq!(guard.end().unwrap(), "exit status: 7");
-        assert_eq!(
-            super::super::folder::tail(&home.path().join("log"), 0),
-            "bye"
-        );
+        assert_eq!(guard.last_words(), "bye");
+    }
+
+    #[tokio::test]
+    async fn only_the_output_of_this_start_counts_also_in_a_new_log() {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("log");
+        for old in ["old\n".to_owned(), "old\n".repeat(5_000_000)] {
+            std::fs::write(&log, &old).unwrap();
+            let guard = Guard::start(&settings(home.path(), "echo new; exit 1")).unwrap();
+            assert!(guard.wait(Duration::from_mins(1)).await);
+            assert_eq!(guard.output(), "new\n");
+        }
+        let guard = Guard::start(&settings(home.path(), "exit 3")).unwrap();
+        assert!(guard.wait(Duration::from_mins(1)).await);
+        assert_eq!(guard.last_words(), "exit status: 3");
     }
 
     #[tokio::test]

@@ -218,7 +218,6 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
     let text = configuration(settings, port);
     folder::write_private(&file, text.as_bytes(), settings.account.as_ref())
         .map_err(Attempt::Final)?;
-    let offset = fs::metadata(&settings.log).map_or(0, |meta| meta.len());
     let guard = Guard::start(&GuardSettings {
         program: settings.program.clone(),
         arguments: vec![file.display().to_string()],
@@ -234,17 +233,15 @@ async fn attempt(settings: &RedisSettings, port: u16) -> Result<Guard, Attempt> 
     .map_err(Attempt::Final)?;
     let start = Instant::now();
     loop {
-        if let Some(end) = guard.end() {
-            let log = folder::tail(&settings.log, offset);
-            return Err(if log.contains("Address already in use") {
+        if guard.end().is_some() {
+            return Err(if guard.output().contains("Address already in use") {
                 Attempt::PortTaken
             } else {
-                let reason = if log.is_empty() { end } else { log };
-                Attempt::Final(failed(reason))
+                Attempt::Final(failed(guard.last_words()))
             });
         }
         // Only the server itself says that it listens, so no stranger on the port is asked.
-        if folder::tail(&settings.log, offset).contains("Ready to accept connections")
+        if guard.output().contains("Ready to accept connections")
             && answers(port, &settings.password, guard.server().pid).await
         {
             return Ok(guard);

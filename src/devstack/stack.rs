@@ -7,6 +7,7 @@
 mod control;
 mod home;
 mod keys;
+mod place;
 mod state;
 mod supervise;
 
@@ -106,7 +107,7 @@ impl Stack {
         let known = self.home.known_servers()?;
         if let Some(servers) = &known {
             // Whatever is not wanted any more must not run on.
-            home::stop_strays_in(servers).await?;
+            place::stop_strays_in(servers).await?;
         }
         let (postgres_programs, redis_program) = self.programs(known.as_deref())?;
         let account = match &known {

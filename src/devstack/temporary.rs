@@ -129,7 +129,7 @@ pub async fn redis(program: &Path, parent: &Path) -> Result<Temporary<Redis>, De
     redis_with(program, parent, &[]).await
 }
 
-/// As [`redis`], with `directives` added to the settings file, one a line.
+/// As [`redis()`], with `directives` added to the settings file, one a line.
 pub async fn redis_with(
     program: &Path,
     parent: &Path,

@@ -110,6 +110,11 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("input.stdin_twice", include_str!("input.stdin_twice.md")),
     ("input.too_large", include_str!("input.too_large.md")),
     ("input.unreadable", include_str!("input.unreadable.md")),
+    ("input.url", include_str!("input.url.md")),
+    (
+        "input.variable_unset",
+        include_str!("input.variable_unset.md"),
+    ),
     ("internal", include_str!("internal.md")),
     (
         "isolation.unsupported",
@@ -154,10 +159,14 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("request.invalid", include_str!("request.invalid.md")),
     ("request.key_reused", include_str!("request.key_reused.md")),
+    ("request.timeout", include_str!("request.timeout.md")),
+    ("request.too_large", include_str!("request.too_large.md")),
     (
         "rotation.in_progress",
         include_str!("rotation.in_progress.md"),
     ),
+    ("route.method", include_str!("route.method.md")),
+    ("route.not_found", include_str!("route.not_found.md")),
     ("schema.unknown", include_str!("schema.unknown.md")),
     ("server.catalogue", include_str!("server.catalogue.md")),
     (
@@ -190,9 +199,24 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("tenant.purged", include_str!("tenant.purged.md")),
     ("tenant.suspended", include_str!("tenant.suspended.md")),
+    ("token.claims", include_str!("token.claims.md")),
     ("token.empty", include_str!("token.empty.md")),
     ("token.encrypted", include_str!("token.encrypted.md")),
+    (
+        "token.insecure_key_set",
+        include_str!("token.insecure_key_set.md"),
+    ),
+    ("token.key_unusable", include_str!("token.key_unusable.md")),
     ("token.malformed", include_str!("token.malformed.md")),
+    ("token.no_stack", include_str!("token.no_stack.md")),
+    (
+        "token.not_development",
+        include_str!("token.not_development.md"),
+    ),
+    (
+        "token.other_signing_key",
+        include_str!("token.other_signing_key.md"),
+    ),
     ("token.signing_key", include_str!("token.signing_key.md")),
     ("token.too_large", include_str!("token.too_large.md")),
     ("usage", include_str!("usage.md")),

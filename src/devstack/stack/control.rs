@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use super::home::{Lock, stop_strays_in};
+use super::home::Lock;
+use super::place::stop_strays_in;
 use super::{Home, ServerState, State};
 use crate::devstack::DevstackError;
 use crate::devstack::process::ProcessId;

@@ -6,20 +6,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use super::State;
-use crate::devstack::account::Account;
-use crate::devstack::programs::REDIS_NAMES;
-use crate::devstack::{DevstackError, folder, postgres, process, redis};
-use crate::secret::sha256_hex;
+use crate::devstack::{DevstackError, folder};
 
 /// Says that a folder is ours, in its first line the layout.
-const MARKER: &str = ".lerianctl-dev";
+pub(super) const MARKER: &str = ".lerianctl-dev";
 
 /// The layout of the data folder; a newer one is refused.
-const LAYOUT: u32 = 1;
-
-/// Where root's servers lie when their account cannot enter the data folder. The second is for
-/// systems where the first cannot be written.
-const ELSEWHERE: [&str; 2] = ["/var/lib/lerianctl", "/var/tmp"];
+pub(super) const LAYOUT: u32 = 1;
 
 /// The data folder of a development stack.
 #[derive(Debug, Clone)]
@@ -115,7 +108,7 @@ impl Home {
         Err(self.refuse("it belongs to another user"))
     }
 
-    fn refuse(&self, reason: impl Into<String>) -> DevstackError {
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> DevstackError {
         DevstackError::Folder {
             path: self.data.clone(),
             reason: reason.into(),
@@ -145,7 +138,7 @@ impl Home {
         self.data.join("state.json")
     }
 
-    fn pointer(&self) -> PathBuf {
+    pub(super) fn pointer(&self) -> PathBuf {
         self.data.join("servers.path")
     }
 
@@ -204,124 +197,6 @@ impl Home {
         Ok(())
     }
 
-    /// Returns the folder of the servers, which `account` can enter, and makes it when needed.
-    ///
-    /// It lies in the data folder, except when we are root and the account cannot pass through
-    /// some folder above; then it lies elsewhere, and the data folder remembers where.
-    pub(super) async fn servers(
-        &self,
-        account: Option<&Account>,
-    ) -> Result<PathBuf, DevstackError> {
-        if let Some(known) = self.known_servers()? {
-            if known.starts_with(&self.data) {
-                folder::set_mode(&self.data, folder::mode_for(account))?;
-            }
-            match account {
-                Some(account) if !account.can_enter(&known) => {
-                    let reason = format!("the servers' account `{}` cannot enter it", account.name);
-                    return Err(DevstackError::Folder {
-                        path: known,
-                        reason,
-                    });
-                }
-                _ => return Ok(known),
-            }
-        }
-        let inside = self.data.join("servers");
-        let mode = folder::mode_for(account);
-        let Some(account) = account else {
-            folder::ensure(&inside, mode, None)?;
-            return Ok(inside);
-        };
-        folder::set_mode(&self.data, mode)?;
-        folder::ensure(&inside, mode, None)?;
-        if account.can_enter(&inside) {
-            return Ok(inside);
-        }
-        folder::remove(&inside)?;
-        folder::set_mode(&self.data, 0o700)?;
-        let outside = self.outside(account).await?;
-        folder::write_private(&self.pointer(), outside.to_string_lossy().as_bytes(), None)?;
-        Ok(outside)
-    }
-
-    /// Returns the folder of the servers when there is one.
-    pub(super) fn known_servers(&self) -> Result<Option<PathBuf>, DevstackError> {
-        let inside = self.data.join("servers");
-        if inside.exists() {
-            folder::check(&inside, None)?;
-            return Ok(Some(inside));
-        }
-        let pointer = self.pointer();
-        let outside = match fs::read_to_string(&pointer) {
-            Ok(text) => PathBuf::from(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(DevstackError::io("cannot read", &pointer)(error)),
-        };
-        if !outside.exists() {
-            return Ok(None);
-        }
-        self.check_outside(&outside)?;
-        Ok(Some(outside))
-    }
-
-    /// Makes the folder of the servers outside of the data folder.
-    async fn outside(&self, account: &Account) -> Result<PathBuf, DevstackError> {
-        // The same data folder always leads to the same place, so one that was removed by hand
-        // leaves at most one behind, which is of no use without its keys.
-        let name = format!(
-            "lerianctl-dev-{}",
-            &sha256_hex(self.data.as_os_str().as_encoded_bytes())[..16]
-        );
-        let mut last = self.refuse("no folder was found that the servers' account can enter");
-        for place in ELSEWHERE {
-            let place = Path::new(place);
-            let path = place.join(&name);
-            if path.join(MARKER).exists() {
-                self.check_outside(&path)?;
-                stop_strays_in(&path).await?;
-                folder::remove(&path)?;
-            }
-            let made = (|| {
-                if place.ends_with("lerianctl") {
-                    folder::ensure(place, 0o711, None)?;
-                }
-                folder::ensure(&path, 0o711, None)?;
-                write_new(&path.join(MARKER), &self.outside_marker())
-            })();
-            match made {
-                Ok(()) if account.can_enter(&path) => return Ok(path),
-                Ok(()) => folder::remove(&path)?,
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    fn outside_marker(&self) -> String {
-        format!("layout {LAYOUT}\n{}\n", self.data.display())
-    }
-
-    /// Checks that the folder `path`, outside of the data folder, belongs to this data folder.
-    fn check_outside(&self, path: &Path) -> Result<(), DevstackError> {
-        folder::check(path, None)?;
-        let marker = path.join(MARKER);
-        let text =
-            fs::read_to_string(&marker).map_err(DevstackError::io("cannot read", &marker))?;
-        if text.is_empty() || text == self.outside_marker() {
-            return Ok(());
-        }
-        let owner = text.lines().nth(1).map(PathBuf::from).unwrap_or_default();
-        if owner.join(MARKER).exists() {
-            return Err(DevstackError::Folder {
-                path: path.to_owned(),
-                reason: format!("it belongs to the data folder `{}`", owner.display()),
-            });
-        }
-        // The data folder was moved.
-        folder::write_private(&marker, self.outside_marker().as_bytes(), None)
-    }
-
     /// Removes everything that is ours, and the folder itself when nothing else is in it.
     pub(super) fn remove(self, lock: Lock) -> Result<(), DevstackError> {
         if let Some(servers) = self.known_servers()? {
@@ -355,20 +230,8 @@ impl Home {
     }
 }
 
-/// Stops the servers in the folder `servers` that a killed run left behind. Returns whether there
-/// were some.
-pub(super) async fn stop_strays_in(servers: &Path) -> Result<bool, DevstackError> {
-    let postgres = servers.join("postgres/data");
-    let redis = servers.join("redis/data");
-    let found = !process::all_in(&["postgres"], &postgres).is_empty()
-        || !process::all_in(&REDIS_NAMES, &redis).is_empty();
-    postgres::recover(&postgres).await?;
-    redis::recover(&redis).await?;
-    Ok(found)
-}
-
 /// Writes a file that must not exist yet.
-fn write_new(path: &Path, text: &str) -> Result<(), DevstackError> {
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), DevstackError> {
     let failed = || DevstackError::io("cannot write", path);
     let mut file = OpenOptions::new()
         .create_new(true)
