@@ -106,9 +106,7 @@ fn main() {
 async fn run(options: &Options) {
     let path = env::var_os("PATH").unwrap_or_default();
     let program = programs::find_redis(&path).expect("redis-server is installed");
-    let server = temporary::redis(&program, &env::temp_dir(), &[])
-        .await
-        .unwrap();
+    let server = temporary::redis(&program, &env::temp_dir()).await.unwrap();
     let endpoint = server.endpoint();
     let ids: Vec<_> = (0..options.tenants).map(|n| options.id(n)).collect();
     fill(&endpoint, &ids, options.keys).await;
