@@ -180,6 +180,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "rotation.in_progress",
         include_str!("rotation.in_progress.md"),
     ),
+    ("route.development", include_str!("route.development.md")),
     ("route.method", include_str!("route.method.md")),
     ("route.not_found", include_str!("route.not_found.md")),
     ("schema.unknown", include_str!("schema.unknown.md")),
@@ -223,7 +224,6 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("token.key_unusable", include_str!("token.key_unusable.md")),
     ("token.malformed", include_str!("token.malformed.md")),
-    ("token.no_stack", include_str!("token.no_stack.md")),
     (
         "token.not_development",
         include_str!("token.not_development.md"),
