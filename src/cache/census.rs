@@ -160,7 +160,7 @@ impl Counted {
             *self.misspelled.entry(tenant.clone()).or_default() += 1;
         }
         let service = known.service.map(str::to_owned);
-        let group = (tenant, known.class.id, service, known.refusal);
+        let group = (tenant, known.class.id, service, known.refusal());
         self.put(group, known.class, 1);
         true
     }

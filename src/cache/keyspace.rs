@@ -93,14 +93,25 @@ pub struct Classified<'k> {
     pub spelling: Option<&'k str>,
     /// The service that it is about.
     pub service: Option<&'k str>,
-    /// Why it is kept although its class is a cache.
-    pub refusal: Option<Refusal>,
+    key: &'k [u8],
 }
 
 impl Classified<'_> {
     /// Returns true only for a cache of a known tenant that nothing speaks against.
     pub fn is_deletable(&self) -> bool {
-        self.class.verdict == Verdict::Safe && self.spelling.is_some() && self.refusal.is_none()
+        self.class.verdict == Verdict::Safe && self.spelling.is_some() && self.refusal().is_none()
+    }
+
+    /// Returns why the key is kept although its class is a cache.
+    pub fn refusal(&self) -> Option<Refusal> {
+        if self.class.verdict != Verdict::Safe {
+            return None;
+        }
+        match denied(self.key) {
+            Some(text) => Some(Refusal::Denied(text)),
+            None if self.spelling.is_none() => Some(Refusal::NoTenant),
+            None => None,
+        }
     }
 
     /// Returns the tenant that the key belongs to.
@@ -115,15 +126,6 @@ impl Classified<'_> {
 /// look and a later deletion.
 pub fn classify(key: &[u8]) -> Classified<'_> {
     let (class, spelling, rest) = find(key);
-    let refusal = if class.verdict != Verdict::Safe {
-        None
-    } else if let Some(text) = denied(key) {
-        Some(Refusal::Denied(text))
-    } else if spelling.is_none() {
-        Some(Refusal::NoTenant)
-    } else {
-        None
-    };
     let service = match class.service {
         "" => service_of(class, rest),
         service => Some(service),
@@ -132,17 +134,32 @@ pub fn classify(key: &[u8]) -> Classified<'_> {
         class,
         spelling,
         service,
-        refusal,
+        key,
     }
 }
 
-/// Returns the first text of [`DENIED`] that `key` holds.
+/// Returns a text of [`DENIED`] that `key` holds.
 pub fn denied(key: &[u8]) -> Option<&'static str> {
-    DENIED
-        .iter()
-        .find(|text| key.windows(text.len()).any(|w| w == text.as_bytes()))
-        .copied()
+    key.iter().enumerate().find_map(|(at, byte)| {
+        if !BEGINS_DENIED[usize::from(*byte)] {
+            return None;
+        }
+        let rest = &key[at..];
+        let begins = |text: &&&str| rest.starts_with(text.as_bytes());
+        DENIED.iter().find(begins).copied()
+    })
 }
+
+/// Bytes that a text of [`DENIED`] begins with: most bytes of most keys need no closer look.
+static BEGINS_DENIED: [bool; 256] = {
+    let mut begins = [false; 256];
+    let mut at = 0;
+    while at < DENIED.len() {
+        begins[DENIED[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    begins
+};
 
 /// Returns the service that a key of the resolver's names: its last segment.
 fn service_of<'k>(class: &KeyClass, rest: &'k [u8]) -> Option<&'k str> {
@@ -368,9 +385,9 @@ mod tests {
     fn a_cache_without_a_tenant_or_with_a_denied_word_is_refused_with_the_reason() {
         let known = classify(b"ledger_settings:{o:l}");
         assert_eq!(known.class.id, "ledger.settings");
-        assert_eq!(known.refusal, Some(Refusal::NoTenant));
+        assert_eq!(known.refusal(), Some(Refusal::NoTenant));
         let known = classify(b"tenant:a:fetcher:schema:block:1");
-        assert_eq!(known.refusal, Some(Refusal::Denied("lock:")));
+        assert_eq!(known.refusal(), Some(Refusal::Denied("lock:")));
         assert!(!known.is_deletable());
     }
 
@@ -432,6 +449,18 @@ mod tests {
         ) {
             let key = format!("{}{word}{}", before.concat(), after.concat());
             prop_assert!(!classify(key.as_bytes()).is_deletable(), "{key}");
+        }
+
+        #[test]
+        fn a_denied_word_is_found_wherever_it_stands(bytes: Vec<u8>, word in prop::sample::select(DENIED), at: usize) {
+            let naive = |key: &[u8]| {
+                DENIED.iter().any(|text| key.windows(text.len()).any(|w| w == text.as_bytes()))
+            };
+            prop_assert_eq!(denied(&bytes).is_some(), naive(&bytes));
+            let mut key = bytes;
+            let at = at % (key.len() + 1);
+            key.splice(at..at, word.bytes());
+            prop_assert!(denied(&key).is_some());
         }
 
         #[test]

@@ -28,7 +28,7 @@ pub enum Kept {
 
 impl Kept {
     pub(super) fn of(key: &Classified<'_>) -> Self {
-        match key.refusal {
+        match key.refusal() {
             Some(refusal) => Self::Refused(refusal),
             None => Self::Verdict(key.class.verdict),
         }
