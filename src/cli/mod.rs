@@ -5,12 +5,15 @@
 //! decides the exit status.
 
 pub mod approve;
+pub mod cache;
 pub mod change;
 pub mod complete;
+pub mod config;
 pub mod db;
 pub mod dev;
 pub mod effects;
 pub mod environment;
+pub mod event;
 pub mod explain;
 pub mod failure;
 pub mod generate;
@@ -68,12 +71,21 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Redis keys of products, and their caches
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Lifecycle events of tenants
+    #[command(subcommand)]
+    Event(event::EventCommand),
     /// Tokens (JWT): what they say, who signed them, where they lead
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// Deployments, settings, and where each value comes from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
     #[command(subcommand)]
     Dev(dev::DevCommand),
@@ -151,8 +163,11 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Cache(command) => command.run(run),
+        Command::Event(command) => command.run(run),
         Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
+        Command::Config(command) => command.run(run),
         Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
