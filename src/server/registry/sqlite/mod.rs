@@ -363,7 +363,8 @@ impl Registry for SqliteRegistry {
     }
 
     async fn interrupted(&self) -> Result<Vec<String>, RegistryError> {
-        self.read(operations::interrupted)
+        self.write(Durability::ProcessDeath, operations::interrupted)
+            .await
     }
 
     async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError> {
