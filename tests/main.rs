@@ -4,11 +4,15 @@
 mod support;
 
 mod cache_servers;
+mod cli_completion;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;
 mod client_resolver;
 mod client_watch;
+mod config_explain;
+mod config_init;
+mod config_validate;
 mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;

@@ -473,6 +473,8 @@ fn codes(text: &str) -> BTreeSet<String> {
             !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         };
         let code = word(noun) && word(reason) && !EXTENSIONS.contains(&reason);
+        // The name of a field in a sentence.
+        let code = code && literal != "owner.email";
         code.then(|| literal.to_owned())
     };
     code_lines(product)
@@ -488,7 +490,11 @@ fn every_error_code_has_a_page_and_every_page_a_code() {
         .filter(|source| is_crate_source(&source.path) && chooses_codes(&source.path))
         .flat_map(|source| codes(&source.text))
         .collect();
-    let explained: BTreeSet<String> = lerianctl::cli::explain::codes().map(Into::into).collect();
+    let explained: BTreeSet<String> = lerianctl::cli::explain::codes()
+        // `usage` and `internal` are used everywhere.
+        .filter(|code| code.contains('.'))
+        .map(Into::into)
+        .collect();
     let missing: Vec<&String> = used.difference(&explained).collect();
     let unused: Vec<&String> = explained.difference(&used).collect();
     assert!(missing.is_empty(), "codes without a page: {missing:#?}");

@@ -123,7 +123,7 @@ fn a_token_on_the_command_line_is_refused_and_not_repeated() {
             .exits(2);
         keeps_quiet(&output, token);
         assert!(
-            output.stderr.contains("error[input.secret_argument]"),
+            output.stderr.contains("error[input.secret_in_argument]"),
             "{output}"
         );
         assert!(

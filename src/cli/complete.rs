@@ -1,7 +1,7 @@
 //! Candidates for shell completion: from a short-lived cache or the server, with a deadline.
 //! Never prompts, never runs `command` references, never fails loudly.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -97,8 +97,48 @@ pub fn error_codes() -> Vec<CompletionCandidate> {
 }
 
 fn quiet_invocation() -> Invocation {
-    let globals = Globals::for_completion(DEADLINE);
-    Invocation::new(Environment::of_process(), globals, String::new(), true)
+    let environment = Environment::of_process();
+    let words: Vec<OsString> = std::env::args_os()
+        .skip_while(|word| word != "--")
+        .skip(1)
+        .collect();
+    let current = environment
+        .variable("_CLAP_COMPLETE_INDEX")
+        .and_then(|index| index.parse().ok())
+        .unwrap_or_else(|| words.len().saturating_sub(1));
+    let globals = typed(&words, current);
+    Invocation::new(environment, globals, String::new(), true)
+}
+
+/// Returns what the line says so far about the deployment; the word at `current` is not finished.
+fn typed(words: &[OsString], current: usize) -> Globals {
+    let mut globals = Globals::for_completion(DEADLINE);
+    let finished = &words[..current.min(words.len())];
+    let mut put = |flag: &str, value: &OsStr| match flag {
+        // Standard input is the shell's.
+        _ if value.is_empty() || value == "-" => {}
+        "--context" => globals.context = value.to_str().map(str::to_owned),
+        "--server" => globals.server = value.to_str().map(str::to_owned),
+        "--config" => globals.config = Some(value.into()),
+        "--api-key-file" => globals.api_key_file = Some(value.into()),
+        "--env-file" => globals.env_file.push(value.into()),
+        _ => {}
+    };
+    for (at, word) in finished.iter().enumerate() {
+        let Some(word) = word.to_str() else { continue };
+        // Some shells hand over `--flag=value` as three words.
+        match (word.split_once('='), finished.get(at + 1)) {
+            (Some((flag, value)), _) if word.starts_with("--") => put(flag, OsStr::new(value)),
+            (_, Some(next)) if next == "=" => {
+                if let Some(value) = finished.get(at + 2) {
+                    put(word, value);
+                }
+            }
+            (_, Some(next)) => put(word, next),
+            _ => {}
+        }
+    }
+    globals
 }
 
 fn remembered(
@@ -155,5 +195,31 @@ fn remember(file: &Path, lines: &[String]) {
         if temporary.write_all(clean.join("\n").as_bytes()).is_ok() {
             let _ = temporary.persist(file);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_decides_whom_to_ask() {
+        let globals = |line: &str, current| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            typed(&words, current)
+        };
+        let found = globals("lerianctl --context staging tenant show x", 5);
+        assert_eq!(found.context.as_deref(), Some("staging"));
+        let found = globals("lerianctl tenant show --server=https://a.example x", 4);
+        assert_eq!(found.server.as_deref(), Some("https://a.example"));
+        let found = globals("lerianctl --env-file a --env-file = b tenant", 7);
+        assert_eq!(found.env_file, ["a", "b"].map(PathBuf::from));
+        // Not finished, standard input, nothing.
+        assert_eq!(globals("lerianctl --context stag", 2).context, None);
+        assert_eq!(
+            globals("lerianctl --api-key-file - x", 3).api_key_file,
+            None
+        );
+        assert_eq!(globals("lerianctl --context", 9).context, None);
     }
 }

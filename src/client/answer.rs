@@ -98,7 +98,10 @@ pub(super) fn refusal(
     let code = status.as_u16();
     let kind = match (code, call.surface) {
         (300..=399, _) => ErrorKind::Protocol,
-        (404, Surface::Extension) if body.code.is_empty() => ErrorKind::Unsupported,
+        // Our own server says which of its 404 are about the route, not about the thing.
+        (404, Surface::Extension) if matches!(body.code.as_str(), "" | "route.not_found") => {
+            ErrorKind::Unsupported
+        }
         (405 | 501, Surface::Extension) => ErrorKind::Unsupported,
         (404, _) => ErrorKind::NotFound,
         (403, _) => match body.status.clone().filter(|status| !status.is_empty()) {

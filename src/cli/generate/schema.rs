@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use schemars::{JsonSchema, Schema, schema_for};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::cli::failure::{Failure, Kind};
@@ -54,7 +55,16 @@ pub fn schema(run: &Invocation, args: &SchemaArgs) -> Result<(), Failure> {
 }
 
 fn of<R: Report + JsonSchema>() -> (&'static str, Value) {
-    (R::KIND, envelope(R::KIND, schema_for!(R)))
+    (R::KIND, envelope(R::KIND, written::<R>()))
+}
+
+/// Returns the schema of what is written, not of what would be read: a key that may be left out
+/// is optional, every other is required.
+fn written<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
 }
 
 /// Adds what every document carries to the schema of its body.
@@ -84,6 +94,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
         of::<at::change::ChangeReport>(),
+        of::<at::config::ConfigChangeReport>(),
+        of::<at::config::explain::ConfigReport>(),
+        of::<at::config::list::ContextListReport>(),
+        of::<at::config::validate::ConfigValidationReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
         of::<at::dev::down::DownReport>(),
@@ -98,10 +112,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::token::inspect::InspectReport>(),
         of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
-        ("DevEnv", envelope("DevEnv", schema_for!(VariablesDocument))),
-        ("Error", envelope("Error", schema_for!(ErrorDocument))),
-        ("Ready", envelope("Ready", schema_for!(ReadyDocument))),
-        ("Summary", envelope("Summary", schema_for!(SummaryDocument))),
+        ("DevEnv", envelope("DevEnv", written::<VariablesDocument>())),
+        ("Error", envelope("Error", written::<ErrorDocument>())),
+        ("Ready", envelope("Ready", written::<ReadyDocument>())),
+        ("Summary", envelope("Summary", written::<SummaryDocument>())),
     ];
     all.sort_by_key(|(kind, _)| *kind);
     all

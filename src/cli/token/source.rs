@@ -72,7 +72,7 @@ pub(super) fn variable(run: &Invocation, name: &str, what: &str) -> Result<Secre
 fn refused() -> Failure {
     Failure::new(
         Kind::Usage,
-        "input.secret_argument",
+        "input.secret_in_argument",
         "a token does not belong on the command line: every process of this machine can read it there, and the shell keeps it in its history",
     )
     .hint_command("pipe it in", "lerianctl token inspect - < token.txt")
