@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::server_kit::{Caller, log_in, path, slug};
@@ -373,19 +374,20 @@ async fn long_lists_of_active_tenants_are_complete() {
     let server = Server::start();
     let caller = Caller::new(&server);
     // A service without PostgreSQL needs no database, so many tenants are cheap.
-    let mut expected = BTreeSet::new();
-    let mut waiting = Vec::new();
-    for _ in 0..1100 {
-        let slug = slug("many");
-        let body = json!({ "name": slug, "environment": "staging", "isolationMode": "database",
-                           "services": ["reporter"] });
-        let change = caller.post("/v1/admin/tenants", &body).await.expect(201);
-        expected.insert(change["tenant"]["id"].as_str().unwrap().to_owned());
-        waiting.push(change);
-    }
-    for change in &waiting {
-        caller.succeeds(change).await;
-    }
+    let made = futures_util::stream::iter(0..1100)
+        .map(|_| {
+            let caller = caller.clone();
+            async move {
+                let slug = slug("many");
+                let body = json!({ "name": slug, "environment": "staging",
+                                   "isolationMode": "database", "services": ["reporter"] });
+                let change = caller.post("/v1/admin/tenants", &body).await.expect(201);
+                caller.succeeds(&change).await;
+                change["tenant"]["id"].as_str().unwrap().to_owned()
+            }
+        })
+        .buffer_unordered(32);
+    let expected: BTreeSet<String> = made.collect().await;
     let rows = caller
         .get("/v1/tenants/active?service=reporter")
         .await
