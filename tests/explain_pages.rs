@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use lerianctl::cli::{command, effects, explain};
 use lerianctl::config::SETTINGS;
 
+use crate::support::Sandbox;
+
 /// Where a code stands in the sources: its exit statuses and HTTP statuses, as far as the place
 /// tells them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -373,6 +375,26 @@ fn every_command_on_a_page_is_one() {
     }
     assert!(tried > 80, "few commands were found: {tried}");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn pages_are_found_by_code_and_by_beginning() {
+    let room = Sandbox::new();
+    let page = room.run(["explain", "error[tenant.conflict]"]).success();
+    assert!(page.stdout.starts_with("# tenant.conflict\n"), "{page}");
+    assert!(page.stdout.contains("\n## What to do\n"), "{page}");
+    let all = room.run(["explain", "-o", "name"]).success();
+    assert_eq!(
+        all.stdout.lines().collect::<Vec<_>>(),
+        explain::codes().collect::<Vec<_>>()
+    );
+    let some = room.run(["explain", "consent"]).success();
+    assert!(some.stdout.contains("consent.needed "), "{some}");
+    assert!(!some.stdout.contains("tenant.conflict"), "{some}");
+    let none = room.run(["explain", "consen"]).exits(5);
+    assert!(none.stderr.contains("did you mean `consent."), "{none}");
+    let none = room.run(["explain", ".", "-o", "json"]).success().json();
+    assert!(none["items"][0]["summary"].is_string());
 }
 
 #[test]
