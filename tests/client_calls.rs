@@ -204,6 +204,11 @@ async fn a_server_without_our_extensions_is_told_from_a_missing_tenant() {
     for (code, body, expected) in [
         (404, "404 page not found", ErrorKind::Unsupported),
         (404, r#"{"error":"not found"}"#, ErrorKind::Unsupported),
+        (
+            404,
+            r#"{"code":"route.not_found","error":"x"}"#,
+            ErrorKind::Unsupported,
+        ),
         (405, "", ErrorKind::Unsupported),
         (
             404,

@@ -54,8 +54,12 @@ impl Manager {
         TenantManager::new(settings).unwrap()
     }
 
-    fn resolver(&self, settings: ResolverSettings, shared: Option<RedisEndpoint>) -> Resolver {
-        Resolver::new(self.client("api-key"), settings, shared)
+    fn resolver(
+        &self,
+        settings: ResolverSettings,
+        shared: impl Into<Option<RedisEndpoint>>,
+    ) -> Resolver {
+        Resolver::new(self.client("api-key"), settings, shared.into())
     }
 }
 
@@ -82,8 +86,8 @@ fn calm() -> ResolverSettings {
     }
 }
 
-fn shared() -> Option<RedisEndpoint> {
-    Some(Redis::shared().endpoint())
+fn shared() -> RedisEndpoint {
+    Redis::shared().endpoint()
 }
 
 async fn ask<T: redis::FromRedisValue>(command: &redis::Cmd) -> T {
@@ -324,7 +328,7 @@ async fn another_api_key_does_not_open_what_is_shared() {
         .unwrap();
     let before = stored(&key(&pair)).await;
     manager.answers(401);
-    let stranger = Resolver::new(manager.client("another-key"), calm(), shared());
+    let stranger = Resolver::new(manager.client("another-key"), calm(), Some(shared()));
     let error = stranger.resolve(&pair.0, &pair.1).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Auth);
     assert_eq!(
@@ -385,7 +389,7 @@ async fn the_connections_of_another_tenant_are_refused() {
     let script = Script::play([Play::json(200, config(TenantId::generate().as_str()))]);
     let url = script.url().parse().unwrap();
     let client = TenantManager::new(ClientSettings::new(url, Secret::new("key"))).unwrap();
-    let resolver = Resolver::new(client, calm(), shared());
+    let resolver = Resolver::new(client, calm(), Some(shared()));
     let pair = ids();
     let error = resolver.resolve(&pair.0, &pair.1).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Protocol);

@@ -176,16 +176,26 @@ impl Invocation {
             .map_err(Clone::clone)
     }
 
-    fn resolve(&self) -> Result<Resolved, Failure> {
-        let variables = self.environment.text_variables();
-        let path = config::config_path(
+    /// Returns the path of the config file and where it comes from.
+    pub fn config_path(&self) -> config::Value<PathBuf> {
+        config::config_path(
             self.globals.config.clone(),
-            &variables,
+            &self.environment.text_variables(),
             self.environment
                 .config_folder()
                 .unwrap_or_default()
                 .join("config.toml"),
-        );
+        )
+    }
+
+    /// Returns what `~/` stands for in the config file.
+    pub fn home(&self) -> Option<PathBuf> {
+        directories::BaseDirs::new().map(|base| base.home_dir().to_owned())
+    }
+
+    /// Reads every layer of the configuration.
+    pub fn config_input(&self) -> Result<ConfigInput, Failure> {
+        let path = self.config_path();
         let config_file = config::store::read(&path.value)?;
         if config_file.is_none() && path.origin != config::Origin::Default {
             return Err(Failure::new(
@@ -204,20 +214,24 @@ impl Invocation {
             let bytes = self.read_input(file, ENV_FILE_BYTES, "the variables")?;
             env_files.push((file.clone(), String::from_utf8_lossy(&bytes).into_owned()));
         }
-        let resolved = Resolved::resolve(&ConfigInput {
+        Ok(ConfigInput {
             flags: self.flags(),
-            variables,
+            variables: self.environment.text_variables(),
             env_files,
             config_file,
-            home: directories::BaseDirs::new().map(|base| base.home_dir().to_owned()),
+            home: self.home(),
         })
-        .map_err(|problems| problems_failure(&problems))?;
+    }
+
+    fn resolve(&self) -> Result<Resolved, Failure> {
+        let resolved = Resolved::resolve(&self.config_input()?)
+            .map_err(|problems| problems_failure(&problems))?;
         if !self.console.quiet {
             for warning in resolved.warnings() {
                 self.console.warn(&warning.message);
             }
         }
-        Ok(resolved.with_config_path(path))
+        Ok(resolved.with_config_path(self.config_path()))
     }
 
     fn flags(&self) -> BTreeMap<Key, String> {
@@ -237,6 +251,14 @@ impl Invocation {
                 .as_ref()
                 .map(|path| path.display().to_string()),
         );
+        put(Key::Output, globals.output.as_ref().and_then(word_of));
+        put(Key::Color, globals.color.as_ref().and_then(word_of));
+        let time = globals.timeout.map(jiff::SignedDuration::try_from);
+        put(
+            Key::Timeout,
+            time.and_then(Result::ok).map(|it| format!("{it:#}")),
+        );
+        put(Key::NoInput, globals.no_input.then(|| "true".to_owned()));
         flags
     }
 
@@ -544,6 +566,13 @@ fn problems_failure(problems: &[Problem]) -> Failure {
         failure = failure.hint(hint);
     }
     failure
+}
+
+/// Returns the word that stands for a value on the command line.
+fn word_of(value: &impl clap::ValueEnum) -> Option<String> {
+    value
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
 }
 
 fn bad_variable(name: &str, text: &str, rule: &str) -> Failure {

@@ -7,6 +7,7 @@
 pub mod approve;
 pub mod change;
 pub mod complete;
+pub mod config;
 pub mod db;
 pub mod dev;
 pub mod effects;
@@ -74,6 +75,9 @@ enum Command {
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// Deployments, settings, and where each value comes from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
     #[command(subcommand)]
     Dev(dev::DevCommand),
@@ -153,6 +157,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Db(command) => command.run(run),
         Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
+        Command::Config(command) => command.run(run),
         Command::Dev(command) => command.run(run),
         Command::Server(command) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),

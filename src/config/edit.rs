@@ -1,6 +1,6 @@
 //! Edits of the config file's text that keep comments and layout.
 
-use toml_edit::{DocumentMut, InlineTable, Item, Table, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
 use super::file::is_context_name;
 use super::problem::{Problem, shown};
@@ -10,8 +10,8 @@ use super::problem::{Problem, shown};
 pub struct NewContext {
     /// URL of the Tenant Manager.
     pub server: Option<String>,
-    /// Place of the API key: `env`, `file` or `keyring`, and its argument.
-    pub api_key: Option<(&'static str, String)>,
+    /// Place of the API key.
+    pub api_key: Option<KeyPlace>,
     /// Environment.
     pub environment: Option<String>,
     /// Host and port of the Redis.
@@ -20,6 +20,17 @@ pub struct NewContext {
     pub protected: bool,
     /// Whether plain http is accepted beyond this machine.
     pub allow_insecure_http: bool,
+}
+
+/// Where a context finds its API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In a variable.
+    Environment(String),
+    /// In a file.
+    File(String),
+    /// On the output of a program: its words.
+    Command(Vec<String>),
 }
 
 fn document(text: &str) -> Result<DocumentMut, Problem> {
@@ -137,9 +148,15 @@ fn table(new: &NewContext) -> Table {
     if let Some(server) = &new.server {
         table.insert("server", value(server));
     }
-    if let Some((kind, argument)) = &new.api_key {
+    if let Some(key) = &new.api_key {
         let mut place = InlineTable::new();
-        place.insert(*kind, argument.into());
+        match key {
+            KeyPlace::Environment(name) => place.insert("env", name.into()),
+            KeyPlace::File(path) => place.insert("file", path.into()),
+            KeyPlace::Command(argv) => {
+                place.insert("command", argv.iter().collect::<Array>().into())
+            }
+        };
         table.insert("api-key", value(place));
     }
     if let Some(environment) = &new.environment {
@@ -184,7 +201,10 @@ mod tests {
     fn a_new_context_leaves_the_others_alone() {
         let context = NewContext {
             server: Some("https://c\"\n[context.a]".to_owned()),
-            api_key: Some(("env", "KEY".to_owned())),
+            api_key: Some(KeyPlace::Command(vec![
+                "op".to_owned(),
+                "read \"x\"".to_owned(),
+            ])),
             protected: true,
             ..NewContext::default()
         };

@@ -60,6 +60,17 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns true when both contexts say the same, wherever they stand.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let said = |context: &Self| -> Vec<(Key, Content)> {
+            let values = context.values.iter();
+            values
+                .map(|(key, (_, content))| (*key, content.clone()))
+                .collect()
+        };
+        self.problems.is_empty() && other.problems.is_empty() && said(self) == said(other)
+    }
+
     /// Returns the text of a setting as it may be shown.
     pub fn shown(&self, key: Key) -> Option<String> {
         self.values.get(&key).map(|(_, content)| content.shown())

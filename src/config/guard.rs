@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::key::{Key, SETTINGS};
@@ -14,7 +15,7 @@ use super::reference::Content;
 use super::resolve::Pick;
 
 /// A context was named explicitly, and a variable points somewhere else: nothing may be written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WriteConflict {
     /// Name of the context.

@@ -136,58 +136,83 @@ pub const SETTINGS: &[Setting] = &[
         "Redis with the products' caches; the event Redis when not set",
     )
     .context(&["redis", "host"]),
-    row(Key::RedisPort, "redis.port", "Its port")
-        .context(&["redis", "port"])
-        .default("6379"),
-    row(Key::RedisUsername, "redis.username", "Its ACL user").context(&["redis", "username"]),
-    row(Key::RedisPassword, "redis.password", "Its password")
-        .context(&["redis", "password"])
-        .secret(),
-    row(Key::RedisTls, "redis.tls", "Whether it speaks TLS")
-        .context(&["redis", "tls"])
-        .default("false"),
+    row(
+        Key::RedisPort,
+        "redis.port",
+        "Port of the Redis with the products' caches",
+    )
+    .context(&["redis", "port"])
+    .default("6379"),
+    row(
+        Key::RedisUsername,
+        "redis.username",
+        "ACL user of the Redis with the products' caches; the default user when not set",
+    )
+    .context(&["redis", "username"]),
+    row(
+        Key::RedisPassword,
+        "redis.password",
+        "Password of the Redis with the products' caches",
+    )
+    .context(&["redis", "password"])
+    .secret(),
+    row(
+        Key::RedisTls,
+        "redis.tls",
+        "Whether the Redis with the products' caches speaks TLS",
+    )
+    .context(&["redis", "tls"])
+    .default("false"),
     row(
         Key::RedisCaCert,
         "redis.ca-cert",
-        "Certificates to trust for it",
+        "Certificates to trust for the Redis with the products' caches",
     )
     .context(&["redis", "ca-file"]),
-    row(Key::RedisDatabase, "redis.database", "Its database number")
-        .context(&["redis", "database"])
-        .default("0"),
+    row(
+        Key::RedisDatabase,
+        "redis.database",
+        "Database number in the Redis with the products' caches",
+    )
+    .context(&["redis", "database"])
+    .default("0"),
     row(
         Key::EventRedisHost,
         "event-redis.host",
         "Redis with the tenant events and the shared tenant cache; the other Redis when not set",
     )
     .context(&["event-redis", "host"]),
-    row(Key::EventRedisPort, "event-redis.port", "Its port")
-        .context(&["event-redis", "port"])
-        .default("6379"),
+    row(
+        Key::EventRedisPort,
+        "event-redis.port",
+        "Port of the Redis with the tenant events",
+    )
+    .context(&["event-redis", "port"])
+    .default("6379"),
     row(
         Key::EventRedisUsername,
         "event-redis.username",
-        "Its ACL user",
+        "ACL user of the Redis with the tenant events; the default user when not set",
     )
     .context(&["event-redis", "username"]),
     row(
         Key::EventRedisPassword,
         "event-redis.password",
-        "Its password",
+        "Password of the Redis with the tenant events",
     )
     .context(&["event-redis", "password"])
     .secret(),
     row(
         Key::EventRedisTls,
         "event-redis.tls",
-        "Whether it speaks TLS",
+        "Whether the Redis with the tenant events speaks TLS",
     )
     .context(&["event-redis", "tls"])
     .default("false"),
     row(
         Key::EventRedisCaCert,
         "event-redis.ca-cert",
-        "Certificates to trust for it",
+        "Certificates to trust for the Redis with the tenant events",
     )
     .context(&["event-redis", "ca-file"]),
     row(

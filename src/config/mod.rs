@@ -27,7 +27,7 @@ pub use file::{ConfigFile, ConfigText, Context};
 pub use guard::WriteConflict;
 pub use key::{Key, SETTINGS, Setting};
 pub use origin::{Origin, Overridden, Value};
-pub use parse::is_loopback;
+pub use parse::{is_loopback, server as parse_server};
 pub use problem::{Problem, Warning};
 pub use reference::{SecretReference, SecretSource};
 pub use resolve::{ConfigInput, Entry, Resolved, config_path};

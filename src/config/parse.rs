@@ -36,7 +36,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads the base URL of a Tenant Manager.
 ///
 /// The result has no trailing slash beyond the root's, no user, no query and no fragment.
-pub(super) fn server(text: &str) -> Result<Url, String> {
+pub fn server(text: &str) -> Result<Url, String> {
     let mut url = Url::parse(text)
         .map_err(|_| "it must be an absolute http:// or https:// URL".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {

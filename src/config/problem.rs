@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A mistake in the configuration that stops whoever needs the value. Never holds a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
     /// Stable code, `config.reason`.
     pub code: &'static str,
@@ -41,7 +42,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 /// Something odd that stops nothing by itself; `config validate` fails on it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Warning {
     /// One sentence.
     pub message: String,

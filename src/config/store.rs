@@ -64,20 +64,43 @@ fn exposure(_meta: &std::fs::Metadata) -> (Option<String>, Option<String>) {
     (None, None)
 }
 
+/// Changes the text of the config file, which need not exist; returns whether it changed.
+///
+/// Two changes at once are made one after the other.
+pub fn edit(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, Problem>,
+) -> Result<bool, Problem> {
+    let failed = |error: io::Error| {
+        Problem::new(
+            "config.unwritable",
+            format!(
+                "the config file {} cannot be written: {error}",
+                path.display()
+            ),
+        )
+    };
+    let target = resolved(path).map_err(failed)?;
+    let folder = folder_of(&target);
+    create_private_folder(&folder).map_err(failed)?;
+    let mut lock = fd_lock::RwLock::new(File::open(&folder).map_err(failed)?);
+    let _held = lock.write().map_err(failed)?;
+    let old = read(&target)?.map(|found| found.text).unwrap_or_default();
+    let new = change(&old)?;
+    if new == old {
+        return Ok(false);
+    }
+    write_private(&target, &new).map_err(failed)?;
+    Ok(true)
+}
+
 /// Replaces a file in one step, readable by its owner alone: whoever reads it sees the old text or
 /// the new one, and after a power cut too.
 ///
 /// A symbolic link is followed, so that a linked dotfile stays a link.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let target = match std::fs::canonicalize(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let target = resolved(path)?;
+    let folder = folder_of(&target);
     create_private_folder(&folder)?;
     // The temporary file is made with mode 0600.
     let mut file = tempfile::Builder::new()
@@ -88,6 +111,21 @@ pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.persist(&target).map_err(|error| error.error)?;
     // The rename itself must be on disk as well.
     OpenOptions::new().read(true).open(&folder)?.sync_all()
+}
+
+/// Follows symbolic links, as far as there is something.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        other => other,
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 #[cfg(unix)]

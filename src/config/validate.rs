@@ -1,5 +1,6 @@
 //! Rules that span settings: what `config validate` reports.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::key::{Key, SETTINGS};
@@ -8,7 +9,7 @@ use super::resolve::Resolved;
 use crate::contract::Environment;
 
 /// How bad a finding is. `config validate` fails on both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Something will not work.
@@ -18,7 +19,7 @@ pub enum Severity {
 }
 
 /// Something that is wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,

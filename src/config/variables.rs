@@ -185,23 +185,23 @@ pub const VARIABLES: &[Variable] = &[
         Key::RedisHost,
         "Host of the Redis with the products' caches; the event Redis when not set.",
     ),
-    tool("LERIANCTL_REDIS_PORT", Key::RedisPort, "Its port."),
+    tool("LERIANCTL_REDIS_PORT", Key::RedisPort, "Port of the Redis with the products' caches."),
     tool(
         "LERIANCTL_REDIS_USERNAME",
         Key::RedisUsername,
-        "Its ACL user; the default user when not set.",
+        "ACL user of the Redis with the products' caches; the default user when not set.",
     ),
-    tool("LERIANCTL_REDIS_PASSWORD", Key::RedisPassword, "Its password."),
-    tool("LERIANCTL_REDIS_TLS", Key::RedisTls, "Whether it speaks TLS."),
+    tool("LERIANCTL_REDIS_PASSWORD", Key::RedisPassword, "Password of the Redis with the products' caches."),
+    tool("LERIANCTL_REDIS_TLS", Key::RedisTls, "Whether the Redis with the products' caches speaks TLS."),
     tool(
         "LERIANCTL_REDIS_CA_CERT",
         Key::RedisCaCert,
-        "Certificates to trust for it: PEM in base64.",
+        "Certificates to trust for the Redis with the products' caches: PEM in base64.",
     ),
     tool(
         "LERIANCTL_REDIS_DATABASE",
         Key::RedisDatabase,
-        "Its database number.",
+        "Database number in the Redis with the products' caches.",
     ),
     product(
         "MULTI_TENANT_ENABLED",
@@ -256,23 +256,23 @@ pub const VARIABLES: &[Variable] = &[
     product(
         "MULTI_TENANT_REDIS_PORT",
         Key::EventRedisPort,
-        "Its port.",
+        "Port of the Redis with the tenant events and the shared tenant cache.",
     ),
     product(
         "MULTI_TENANT_REDIS_PASSWORD",
         Key::EventRedisPassword,
-        "Its password.",
+        "Password of the Redis with the tenant events and the shared tenant cache.",
     ),
     product(
         "MULTI_TENANT_REDIS_TLS",
         Key::EventRedisTls,
-        "Whether it speaks TLS. Set it: the Tracer takes true when it is not set, the others false.",
+        "Whether the Redis with the tenant events and the shared tenant cache speaks TLS. Set it: the Tracer takes true when it is not set, the others false.",
     )
     .malformed(AS_FALSE),
     product(
         "MULTI_TENANT_REDIS_CA_CERT",
         Key::EventRedisCaCert,
-        "Certificates to trust for it: PEM in base64. The Fetcher refuses to start when it is set.",
+        "Certificates to trust for the Redis with the tenant events and the shared tenant cache: PEM in base64. The Fetcher refuses to start when it is set.",
     ),
     product(
         "MULTI_TENANT_TIMEOUT",

@@ -62,7 +62,12 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "config.unknown_context",
         include_str!("config.unknown_context.md"),
     ),
+    (
+        "config.unknown_setting",
+        include_str!("config.unknown_setting.md"),
+    ),
     ("config.unreadable", include_str!("config.unreadable.md")),
+    ("config.unwritable", include_str!("config.unwritable.md")),
     ("config.warning", include_str!("config.warning.md")),
     ("config.zero", include_str!("config.zero.md")),
     ("consent.context", include_str!("consent.context.md")),

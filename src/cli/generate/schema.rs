@@ -94,6 +94,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
         of::<at::change::ChangeReport>(),
+        of::<at::config::ConfigChangeReport>(),
+        of::<at::config::explain::ConfigReport>(),
+        of::<at::config::list::ContextListReport>(),
+        of::<at::config::validate::ConfigValidationReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
         of::<at::dev::down::DownReport>(),
