@@ -131,7 +131,11 @@ fn collect(path: &str, text: &str, nouns: &BTreeSet<&str>, found: &mut BTreeMap<
             .strip_suffix(',')
             .and_then(|before| before.rsplit_once("Kind::"))
             .and_then(|(_, kind)| exit_of(kind))
-            .or_else(|| before.ends_with("Problem::new(").then_some(2))
+            // `config init` makes a conflict of this one.
+            .or_else(|| {
+                let usage = before.ends_with("Problem::new(") && literal != "config.context_exists";
+                usage.then_some(2)
+            })
             .or_else(|| {
                 (before.ends_with("finding(Severity::Error,")
                     || before.ends_with("finding(Severity::Warning,"))
@@ -150,7 +154,8 @@ fn collect(path: &str, text: &str, nouns: &BTreeSet<&str>, found: &mut BTreeMap<
         }
         let http = exit.is_none().then(|| http_of(&before)).flatten();
         let noun = literal.split('.').next().unwrap_or_default();
-        if exit.is_none() && http.is_none() && !failure && !nouns.contains(noun) {
+        let problem = before.ends_with("Problem::new(");
+        if exit.is_none() && http.is_none() && !failure && !problem && !nouns.contains(noun) {
             continue;
         }
         let raised = found.entry(literal.to_owned()).or_default();
