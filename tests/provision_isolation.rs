@@ -381,6 +381,12 @@ async fn limits_and_timeouts_are_on_the_roles() {
     let limit = "SELECT datconnlimit FROM pg_database WHERE datname = current_database()";
     assert_eq!(text(&session, limit).await, "320");
 
+    // Other settings need nothing but the roles' own step.
+    tenant.spec.settings.max_open_conns = 100;
+    bench.run(&tenant, Step::Roles { slot: 0 }).await.unwrap();
+    assert_eq!(text(&session, limits).await, "1600");
+    assert_eq!(text(&session, limit).await, "3200");
+
     // A setting that products would not accept is left out, and what was set before goes.
     tenant.spec.settings.statement_timeout = "2 fortnights".into();
     bench

@@ -23,6 +23,10 @@ const NO_PRIVILEGE: &str = "42501";
 const WRONG_PASSWORD: &str = "28P01";
 /// No rule lets the role in, or it may not log in.
 const NO_LOGIN: &str = "28000";
+/// There is no such database.
+const NO_DATABASE: &str = "3D000";
+/// Nobody may connect to the database: it is being made.
+const NOT_ACCEPTING: &str = "55000";
 
 /// Tries every claim about `spec` with the login of `slot`, as a product would connect.
 pub(super) async fn claims(
@@ -39,7 +43,12 @@ pub(super) async fn claims(
         foreign: foreign.filter(|foreign| foreign.cluster == spec.cluster),
         action: format!("prove isolation for {}", spec.place()),
     };
-    let own = proof.endpoint.try_connect("").await;
+    // Every login costs the server a process: they are tried side by side.
+    let (own, other, foreign) = tokio::join!(
+        proof.endpoint.try_connect(""),
+        proof.try_other_login(),
+        proof.try_foreign_database()
+    );
     let mut list = List {
         subject: spec.place(),
         claims: Vec::new(),
@@ -58,12 +67,10 @@ pub(super) async fn claims(
     let facts = proof.facts(&session).await?;
     proof.reach(&session, &facts, &mut list).await?;
     proof.rights(&session, &facts, &mut list).await?;
-    let (other_login, foreign) = tokio::join!(
-        proof.other_login(&facts),
-        proof.foreign_claims(&session, &facts)
-    );
-    list.claims.extend(other_login?);
-    list.claims.extend(foreign?);
+    proof.other_login(&other?, &facts, &mut list).await?;
+    proof
+        .foreign_claims(&session, foreign?, &facts, &mut list)
+        .await?;
     session.close().await;
     Ok(list.claims)
 }
@@ -128,7 +135,6 @@ struct Facts {
 /// What there is of the foreign tenant.
 struct Foreign {
     database: bool,
-    takes_connections: bool,
     schema: bool,
     owner: bool,
     may_enter: bool,
@@ -188,10 +194,9 @@ impl Proof<'_> {
             other_is_open: row.get(11),
             foreign: Foreign {
                 database: row.get(12),
-                takes_connections: row.get(13),
-                schema: row.get(14),
-                owner: row.get(15),
-                may_enter: row.get(16),
+                schema: row.get(13),
+                owner: row.get(14),
+                may_enter: row.get(15),
             },
         })
     }
@@ -238,11 +243,11 @@ impl Proof<'_> {
         .map_err(|error| self.sql(&error))?;
         list.add(
             "its login can make and drop a table there",
-            made.is_none(),
-            made.map_or_else(
-                || "done and rolled back".into(),
-                |refusal| refusal.to_string(),
-            ),
+            matches!(made, Answer::Allowed),
+            match made {
+                Answer::Allowed => "done and rolled back".into(),
+                refused @ Answer::Refused { .. } => refused.to_string(),
+            },
         );
         Ok(())
     }
@@ -322,88 +327,103 @@ impl Proof<'_> {
         claim: impl Into<String>,
         statement: &str,
     ) -> Result<(), ProvisionError> {
-        let refusal = attempt(session, statement)
+        let answer = attempt(session, statement)
             .await
             .map_err(|error| self.sql(&error))?;
-        match refusal {
-            Some(refusal) => {
-                let holds = refusal.sqlstate == NO_PRIVILEGE;
-                list.add(claim, holds, refusal.to_string());
-            }
-            None => list.add(claim, false, "it was allowed"),
-        }
+        list.add(
+            claim,
+            answer.is_refused_with(NO_PRIVILEGE),
+            answer.to_string(),
+        );
         Ok(())
     }
 
-    /// The other login must not get in with this password: it is closed, or has its own.
-    async fn other_login(&self, facts: &Facts) -> Result<Vec<Claim>, ProvisionError> {
-        let other = self.spec.login(self.slot ^ 1);
-        let mut list = List {
-            subject: self.spec.place(),
-            claims: Vec::new(),
+    /// Tries the other login with this password.
+    async fn try_other_login(&self) -> Result<Answer, ProvisionError> {
+        let endpoint = PostgresEndpoint {
+            user: self.spec.login(self.slot ^ 1).to_owned(),
+            ..self.endpoint.clone()
         };
+        login(&endpoint).await
+    }
+
+    /// The other login must not get in with this password: it is closed, or has its own.
+    async fn other_login(
+        &self,
+        answer: &Answer,
+        facts: &Facts,
+        list: &mut List,
+    ) -> Result<(), ProvisionError> {
         let state = if facts.other_is_open {
             "open with a password of its own until its grace period ends"
         } else {
             "closed"
         };
-        let claim = format!("`{other}` is refused with this password");
-        let endpoint = PostgresEndpoint {
-            user: other.to_owned(),
-            ..self.endpoint.clone()
-        };
-        let answer = login(&endpoint).await?;
-        let holds = matches!(&answer, Some(refusal)
-            if matches!(refusal.sqlstate.as_str(), WRONG_PASSWORD | NO_LOGIN));
-        let by_password = matches!(&answer, Some(refusal) if refusal.sqlstate == WRONG_PASSWORD);
-        list.add(claim, holds, format!("{}; {state}", shown(answer.as_ref())));
-        if !by_password {
+        list.add(
+            format!(
+                "`{}` is refused with this password",
+                self.spec.login(self.slot ^ 1)
+            ),
+            answer.is_refused_with(WRONG_PASSWORD) || answer.is_refused_with(NO_LOGIN),
+            format!("{answer}; {state}"),
+        );
+        if !answer.is_refused_with(WRONG_PASSWORD) {
             // It was not the password that was refused. Does the server ask for one at all?
             let endpoint = PostgresEndpoint {
                 password: Some(Secret::generate()),
                 ..self.endpoint.clone()
             };
             let answer = login(&endpoint).await?;
-            let holds = matches!(&answer, Some(refusal) if refusal.sqlstate == WRONG_PASSWORD);
-            list.add("a wrong password is refused", holds, shown(answer.as_ref()));
+            list.add(
+                "a wrong password is refused",
+                answer.is_refused_with(WRONG_PASSWORD),
+                answer.to_string(),
+            );
         }
-        Ok(list.claims)
+        Ok(())
+    }
+
+    /// Tries this login in the other tenant's database; `None` when there is no other database.
+    async fn try_foreign_database(&self) -> Result<Option<Answer>, ProvisionError> {
+        let Some(foreign) = self.foreign else {
+            return Ok(None);
+        };
+        if foreign.names.database == self.spec.names.database {
+            return Ok(None);
+        }
+        let endpoint = PostgresEndpoint {
+            search_path: None,
+            ..self.endpoint.with_database(&foreign.names.database)
+        };
+        Ok(Some(login(&endpoint).await?))
     }
 
     /// What of another tenant must be out of reach.
+    ///
+    /// Nothing is claimed about what does not exist yet, or any more.
     async fn foreign_claims(
         &self,
         session: &Client,
+        entered: Option<Answer>,
         facts: &Facts,
-    ) -> Result<Vec<Claim>, ProvisionError> {
-        let mut list = List {
-            subject: self.spec.place(),
-            claims: Vec::new(),
-        };
+        list: &mut List,
+    ) -> Result<(), ProvisionError> {
         let Some(foreign) = self.foreign else {
-            return Ok(list.claims);
+            return Ok(());
         };
         let whose = format!("of tenant {}", foreign.tenant_slug);
         let names = &foreign.names;
-        // Nothing is claimed about what does not exist (any more, or yet).
-        if names.database != self.spec.names.database && facts.foreign.database {
-            let endpoint = PostgresEndpoint {
-                search_path: None,
-                ..self.endpoint.with_database(&names.database)
-            };
-            let answer = login(&endpoint).await?;
-            let gone = matches!(&answer, Some(refusal)
-                if refusal.sqlstate == "3D000"
-                    || refusal.sqlstate == "55000" && !facts.foreign.takes_connections);
-            if !gone {
-                let holds = matches!(&answer, Some(refusal) if refusal.sqlstate == NO_PRIVILEGE);
+        if let Some(answer) = entered {
+            let gone = answer.is_refused_with(NO_DATABASE) && !facts.foreign.database;
+            let in_the_making = answer.is_refused_with(NOT_ACCEPTING);
+            if !gone && !in_the_making {
                 list.add(
                     format!(
                         "its login cannot enter database `{}` {whose}",
                         names.database
                     ),
-                    holds,
-                    shown(answer.as_ref()),
+                    answer.is_refused_with(NO_PRIVILEGE),
+                    answer.to_string(),
                 );
             }
         }
@@ -414,13 +434,13 @@ impl Proof<'_> {
                 ("write", format!("CREATE TABLE {probe} ()")),
             ] {
                 let claim = format!("its login cannot {verb} schema `{schema}` {whose}");
-                self.refused(session, &mut list, claim, &statement).await?;
+                self.refused(session, list, claim, &statement).await?;
             }
         }
         if facts.foreign.owner {
             let statement = format!("SET LOCAL ROLE {}", ident(&names.owner));
             let claim = format!("its login cannot become role `{}` {whose}", names.owner);
-            self.refused(session, &mut list, claim, &statement).await?;
+            self.refused(session, list, claim, &statement).await?;
             list.add(
                 format!("role `{}` {whose} has no rights here", names.owner),
                 !facts.foreign.may_enter,
@@ -431,64 +451,69 @@ impl Proof<'_> {
                 },
             );
         }
-        Ok(list.claims)
+        Ok(())
     }
 }
 
-/// A refusal as PostgreSQL gave it.
-struct Refusal {
-    sqlstate: String,
-    message: String,
+/// What PostgreSQL answered to something that was tried.
+enum Answer {
+    Allowed,
+    Refused { sqlstate: String, message: String },
 }
 
-impl std::fmt::Display for Refusal {
+impl Answer {
+    fn is_refused_with(&self, code: &str) -> bool {
+        matches!(self, Self::Refused { sqlstate, .. } if sqlstate == code)
+    }
+}
+
+impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.message.contains(&self.sqlstate) {
-            write!(f, "refused: {}", self.message)
-        } else {
-            write!(f, "refused: {} ({})", self.message, self.sqlstate)
+        match self {
+            Self::Allowed => f.write_str("it was allowed"),
+            Self::Refused { sqlstate, message } if message.contains(sqlstate) => {
+                write!(f, "refused: {message}")
+            }
+            Self::Refused { sqlstate, message } => write!(f, "refused: {message} ({sqlstate})"),
         }
     }
 }
 
-fn shown(answer: Option<&Refusal>) -> String {
-    answer.map_or_else(|| "it got in".into(), ToString::to_string)
-}
-
-/// Tries a statement in a transaction that is rolled back; `None` when it was allowed.
-async fn attempt(
-    session: &Client,
-    statement: &str,
-) -> Result<Option<Refusal>, tokio_postgres::Error> {
-    let script = format!("BEGIN; {statement}; ROLLBACK");
-    let Err(error) = session.batch_execute(&script).await else {
-        return Ok(None);
+/// Tries a statement in a transaction that is rolled back.
+async fn attempt(session: &Client, statement: &str) -> Result<Answer, tokio_postgres::Error> {
+    let script = format!("BEGIN; {statement}");
+    // Sent together: a session is never left inside of the transaction.
+    let (tried, rolled_back) = tokio::join!(
+        session.batch_execute(&script),
+        session.batch_execute("ROLLBACK")
+    );
+    rolled_back?;
+    let Err(error) = tried else {
+        return Ok(Answer::Allowed);
     };
     let Some(db) = error.as_db_error() else {
         return Err(error);
     };
-    let refusal = Refusal {
+    Ok(Answer::Refused {
         sqlstate: db.code().code().to_owned(),
         message: crate::link::redis::printable(db.message()),
-    };
-    session.batch_execute("ROLLBACK").await?;
-    Ok(Some(refusal))
+    })
 }
 
-/// Tries to log in; `None` when it got in.
-async fn login(endpoint: &PostgresEndpoint) -> Result<Option<Refusal>, ProvisionError> {
+/// Tries to log in.
+async fn login(endpoint: &PostgresEndpoint) -> Result<Answer, ProvisionError> {
     match endpoint.try_connect("").await {
         Ok(session) => {
             Session::close(session).await;
-            Ok(None)
+            Ok(Answer::Allowed)
         }
         Err(ConnectError {
             link: LinkError::Refused { reason, .. },
             sqlstate,
-        }) => Ok(Some(Refusal {
+        }) => Ok(Answer::Refused {
             sqlstate: sqlstate.unwrap_or_default(),
             message: reason,
-        })),
+        }),
         Err(error) => Err(error.link.into()),
     }
 }
@@ -541,7 +566,6 @@ SELECT current_database()::text, session_user::text, current_user::text, current
       AND pg_catalog.has_database_privilege('public', d.oid, 'CONNECT')),
   coalesce((SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = $3), false),
   EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = $4),
-  EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = $4 AND d.datallowconn),
   EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = $5),
   EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = $6),
   coalesce((SELECT CASE WHEN $2 = 'public'

@@ -30,6 +30,8 @@ const PACE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Time for what is left when the server stops.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// Longest time without a look at the outbox.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -90,7 +92,7 @@ pub(crate) async fn dispatch(
         let pass = pass(&tenancy, &mut publisher, &mut allowances);
         let ended = tokio::select! {
             ended = pass => ended,
-            _ = closing.wait_for(|closing| *closing) => return,
+            _ = closing.wait_for(|closing| *closing) => break,
         };
         let wait = match ended {
             Ok(held_until) => {
@@ -129,6 +131,10 @@ pub(crate) async fn dispatch(
             _ = closing.wait_for(|closing| *closing) => {}
         }
     }
+    // What was changed just before the end is told now if Redis is there; if not, it is kept.
+    let mut publisher = Publisher::new(endpoint);
+    let last = pass(&tenancy, &mut publisher, &mut allowances);
+    let _ = tokio::time::timeout(LAST_MOMENT, last).await;
 }
 
 /// Looks at everything that waits and publishes what may go; returns when to look again if

@@ -152,9 +152,14 @@ async fn end(mut engine: JoinHandle<()>, helpers: Vec<JoinHandle<()>>, deadline:
         engine.abort();
         let _ = engine.await;
     }
-    for helper in helpers {
-        helper.abort();
-        let _ = helper.await;
+    for mut helper in helpers {
+        if tokio::time::timeout(LAST_MOMENT + LAST_MOMENT, &mut helper)
+            .await
+            .is_err()
+        {
+            helper.abort();
+            let _ = helper.await;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Steps that change the registry: what is handed out, and what products are told.
 
-use super::run::{Attempt, Stop};
+use super::attempt::Attempt;
+use super::run::Stop;
 use crate::contract::ServiceName;
 use crate::contract::event::EventType;
 use crate::contract::wire::ConnectionSettings;
@@ -28,9 +29,13 @@ impl Attempt<'_> {
             let Some(mut tenant) = tenant else {
                 return Err(Stop::Failed(None, "its tenant does not exist".into()));
             };
-            tenant.updated_at = now();
+            let before = std::mem::replace(&mut tenant.updated_at, now());
             let mut commit = Commit::new(tenant);
             let detail = self.draw_up(&mut commit, work);
+            if commit.events.is_empty() {
+                // What products are not told of is no change that anyone sees.
+                commit.tenant.updated_at = before;
+            }
             commit.step = Some(self.step_done(step, &detail, None));
             match self.tenancy.commit(commit).await {
                 Ok(()) => return Ok(()),

@@ -4,6 +4,7 @@
 //! begun and not ended, and does their remaining steps; a step that was under way is done again,
 //! which every step allows.
 
+mod attempt;
 mod effects;
 mod run;
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod migrations;
 pub(crate) mod model;
+mod operation;
 pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
@@ -19,9 +20,10 @@ use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
 pub(crate) use model::{
-    Association, AssociationState, Credential, Database, DatabaseState, NewEvent, NewOperation,
-    NewStep, Operation, OperationKind, OutboxRow, Pair, StepRow, StoredOwner, Tenant, Work,
+    Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
+    StoredOwner, Tenant,
 };
+pub(crate) use operation::{NewOperation, NewStep, Operation, OperationKind, StepRow, Work};
 
 /// Why the registry could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -103,7 +103,10 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
 /// `GET /.well-known/jwks.json`.
 pub(super) async fn jwks(State(app): State<Shared>) -> Result<Response, ApiError> {
     let keys = app.jwks.clone().ok_or_else(|| {
-        ApiError::not_found("route.not_found", "this is not a development server")
+        ApiError::not_found(
+            "route.development",
+            "only development servers sign tokens and show their keys",
+        )
     })?;
     Ok(super::json(StatusCode::OK, keys))
 }

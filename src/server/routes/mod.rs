@@ -96,9 +96,7 @@ pub(crate) fn router(app: Shared) -> Router {
     add(Open, "/healthz", get(health::alive));
     add(Open, "/readyz", get(health::ready));
     add(Open, "/metrics", get(health::metrics));
-    if app.jwks.is_some() {
-        add(Open, "/.well-known/jwks.json", get(health::jwks));
-    }
+    add(Open, "/.well-known/jwks.json", get(health::jwks));
 
     add(Keyed, "/v1/tenants", post(contract::create));
     add(Keyed, "/v1/tenants/active", get(contract::active));

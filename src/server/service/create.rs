@@ -326,7 +326,7 @@ fn refuse_different(existing: &Tenant, wanted: &NewTenant) -> Result<(), ApiErro
     differs(existing.environment != wanted.environment, "environment");
     differs(existing.isolation_mode != wanted.mode, "isolationMode");
     differs(existing.metadata != wanted.metadata, "metadata");
-    differs(existing.owner.email != wanted.owner.email, "owner.email");
+    differs(existing.owner.email != wanted.owner.email, "owner email");
     for service in &wanted.services {
         match existing.associations.get(service) {
             Some(association) if association.state != AssociationState::Purged => {

@@ -9,6 +9,7 @@ mod create;
 mod draft;
 mod lifecycle;
 pub(crate) mod payloads;
+mod provision;
 mod query;
 mod removal;
 mod rotate;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::associate::{refuse_purged, under_way};
+use super::associate::refuse_purged;
 use super::draft::{Draft, Outcome};
 use super::lifecycle::{RawChange, selected};
+use super::provision::under_way;
 use super::{Current, Intent, Reply, Target, Tenancy, payloads, render_change, tenant_not_found};
 use crate::contract::ServiceName;
 use crate::contract::admin::{OperationState, TenantStatus};

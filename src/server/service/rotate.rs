@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::associate::{refuse_purged, refuse_while_busy, under_way};
+use super::associate::refuse_purged;
 use super::draft::{Draft, Outcome};
 use super::lifecycle::{RawChange, selected};
+use super::provision::{refuse_while_busy, under_way};
 use super::{Current, Intent, Reply, Target, Tenancy, render_change, tenant_not_found};
 use crate::contract::ServiceName;
 use crate::contract::event::EventType;

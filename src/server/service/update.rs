@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::associate::{refuse_purged, refuse_while_busy};
+use super::associate::refuse_purged;
 use super::draft::{Draft, Outcome};
 use super::lifecycle::{RawChange, selected};
+use super::provision::refuse_while_busy;
 use super::validate::Problems;
 use super::{Current, Intent, Reply, Target, Tenancy, payloads, render_change, tenant_not_found};
 use crate::contract::ServiceName;
@@ -120,7 +121,7 @@ fn plan_update(current: Current, raw: &RawUpdate) -> Result<Outcome, ApiError> {
         tenant.owner.email.clone_from(email);
         // Whether the new address is verified is not known.
         tenant.owner.email_verified = false;
-        fields.push("owner.email".to_owned());
+        fields.push("ownerEmail".to_owned());
     }
     for (key, value) in &raw.metadata {
         let changed = if value.is_empty() {

@@ -96,15 +96,15 @@ impl Problems {
     pub(crate) fn owner(&mut self, owner: &Owner, required: bool) {
         if owner.email.is_empty() {
             if required {
-                self.add("owner.email", "is required");
+                self.add("owner", "`email` is required");
             }
         } else {
             self.email(&owner.email);
         }
         if !owner.password_hash.is_empty() && !is_bcrypt(&owner.password_hash) {
             self.add(
-                "owner.passwordHash",
-                "is not a bcrypt hash; a password in clear is never accepted",
+                "owner",
+                "`passwordHash` is not a bcrypt hash; a password in clear is never accepted",
             );
         }
     }
@@ -115,9 +115,9 @@ impl Problems {
             .rsplit_once('@')
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
         if !shaped || email.chars().any(char::is_whitespace) {
-            self.add("owner.email", "is not an e-mail address");
+            self.add("owner", "`email` is not an e-mail address");
         } else {
-            self.text("owner.email", email, 254);
+            self.text("owner email", email, 254);
         }
     }
 
@@ -204,12 +204,7 @@ mod tests {
             true,
         );
         let error = problems.finish().unwrap_err();
-        for part in [
-            "name:",
-            "metadata `plan`",
-            "owner.email",
-            "owner.passwordHash",
-        ] {
+        for part in ["name:", "metadata `plan`", "`email`", "`passwordHash`"] {
             assert!(error.message.contains(part), "{}", error.message);
         }
         assert!(!error.message.contains("hunter2"));

@@ -203,8 +203,9 @@ async fn operations_of_a_tenant_wait_for_each_other_and_scheduled_ones_stand_asi
         .setback(&first.id, Setback::Retry(later), "gone")
         .await
         .unwrap();
-    assert_eq!(due(now()).await, [other.id.clone()]);
-    assert_eq!(registry.interrupted().await.unwrap(), [first.id.clone()]);
+    assert_eq!(due(now()).await, std::slice::from_ref(&other.id));
+    let interrupted = registry.interrupted().await.unwrap();
+    assert_eq!(interrupted, std::slice::from_ref(&first.id));
 
     let begun = registry.begin(&first.id).await.unwrap().unwrap();
     assert_eq!(begun.attempts, 2);
