@@ -3,13 +3,12 @@
 
 mod support;
 
-mod cache_servers;
-mod cli_completion;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
 mod cache_keyspace;
 mod cache_topology;
+mod cli_completion;
 mod cli_conventions;
 mod client_calls;
 mod client_faults;
