@@ -13,6 +13,7 @@ mod cli_conventions;
 mod client_calls;
 mod client_faults;
 mod client_resolver;
+mod client_server;
 mod client_watch;
 mod config_explain;
 mod config_init;
