@@ -29,7 +29,7 @@ for number in $(seq "$count"); do
   password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 
   id=$(curl --silent --show-error --fail --header "@$key" --header 'Content-Type: application/json' \
-    --data "{\"name\":\"$slug\",\"slug\":\"$slug\",\"environment\":\"production\"}" \
+    --data "{\"name\":\"$slug\",\"slug\":\"$slug\",\"environment\":\"production\",\"isolation\":\"database\",\"owner\":{\"email\":\"owner@tenant.example\"}}" \
     "$MULTI_TENANT_URL/v1/tenants" | jq -r .id)
   mark="tenant $id"
 

@@ -4,7 +4,9 @@ use futures_util::StreamExt as _;
 use lerianctl::events::Publisher;
 use lerianctl::link::LinkError;
 
-use crate::cache_servers::Redis;
+use rustix::process::Signal;
+
+use super::support::Redis;
 
 const CHANNEL: &str = "tenant-events:production:";
 
@@ -14,7 +16,7 @@ fn message(text: impl std::fmt::Display) -> (String, String) {
 
 #[tokio::test]
 async fn messages_arrive_in_order_and_are_counted() {
-    let redis = Redis::start("");
+    let redis = Redis::private();
     let mut publisher = Publisher::new(redis.endpoint());
     assert_eq!(publisher.publish(&[message("nobody")]).await.unwrap(), [0]);
 
@@ -35,25 +37,31 @@ async fn messages_arrive_in_order_and_are_counted() {
 
 #[tokio::test]
 async fn a_publisher_reconnects_after_a_failure() {
-    let mut redis = Redis::start("");
+    let mut redis = Redis::private();
     let mut publisher = Publisher::new(redis.endpoint());
     publisher.publish(&[message("before")]).await.unwrap();
 
-    redis.stop();
+    redis.process().signal(Signal::KILL);
     let error = publisher.publish(&[message("lost")]).await.unwrap_err();
     assert!(matches!(error, LinkError::Unreachable { .. }), "{error}");
 
-    redis.restart();
+    redis.restart().await.unwrap();
     assert_eq!(publisher.publish(&[message("after")]).await.unwrap(), [0]);
 }
 
 #[tokio::test]
 async fn a_user_who_may_only_publish_is_enough_and_others_are_refused_clearly() {
-    let redis = Redis::start(
-        "user publisher on >sesame resetchannels &tenant-events:* -@all +publish\n\
-         user reader on >sesame -@all +ping\n\
-         requirepass admin",
-    );
+    let redis = Redis::private();
+    let mut admin = redis.endpoint().connect().await.unwrap();
+    for (user, rules) in [
+        ("publisher", "resetchannels &tenant-events:* -@all +publish"),
+        ("reader", "-@all +ping"),
+    ] {
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(user).arg("on").arg(">sesame");
+        command.arg(rules.split(' ').collect::<Vec<_>>());
+        admin.query::<()>(&command).await.unwrap();
+    }
     let endpoint = |user: &str, password: &str| {
         let mut endpoint = redis.endpoint();
         endpoint.username = Some(user.to_owned());
@@ -82,7 +90,9 @@ async fn a_user_who_may_only_publish_is_enough_and_others_are_refused_clearly() 
     assert!(matches!(error, LinkError::Refused { .. }), "{error:?}");
     assert!(!error.to_string().contains("wrong-password"), "{error}");
 
-    let error = Publisher::new(redis.endpoint())
+    let mut nobody = redis.endpoint();
+    nobody.password = None;
+    let error = Publisher::new(nobody)
         .publish(&[message("hello")])
         .await
         .unwrap_err();
@@ -91,9 +101,11 @@ async fn a_user_who_may_only_publish_is_enough_and_others_are_refused_clearly() 
 
 #[tokio::test]
 async fn a_replica_is_refused() {
-    let primary = Redis::start("");
-    let port = primary.endpoint().port.to_string();
-    let replica = Redis::start(&format!("replicaof 127.0.0.1 {port}"));
+    let replica = Redis::private();
+    let mut command = redis::cmd("REPLICAOF");
+    command.arg("127.0.0.1").arg(Redis::shared().port());
+    let mut session = replica.endpoint().connect().await.unwrap();
+    session.query::<()>(&command).await.unwrap();
     let error = Publisher::new(replica.endpoint())
         .publish(&[message("hello")])
         .await

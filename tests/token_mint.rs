@@ -135,7 +135,7 @@ fn only_a_development_server_with_this_key_gets_tokens() {
     let output = room
         .run([&mint[..], &["--data", "elsewhere"]].concat())
         .exits(5);
-    assert!(output.stderr.contains("error[token.no_stack]"), "{output}");
+    assert!(output.stderr.contains("error[dev.none]"), "{output}");
     for (flags, words) in [
         (&["--claim", "tenantId=x"][..], "`tenantId`"),
         (&["--claim", "EXP=1"], "`EXP`"),

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use lerianctl::contract::TenantId;
+use lerianctl::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::support::{Output, Play, Sandbox, Script};
+use crate::support::{Output, Play, Redis, Sandbox, Script};
 
 const TENANT: &str = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21";
 
@@ -182,15 +184,54 @@ fn nobody_is_asked_about_a_token_that_no_product_gets_past() {
 }
 
 #[test]
-fn another_tenants_connections_are_an_alarm() {
+fn another_tenants_connections_are_never_followed() {
     let other = "0c4d2e6b8a1f4c7390ab5de1f2c3b4a5";
     let server = Script::play([Play::json(200, connections(other))]);
     let output = resolve(&server, &token(), &[]).exits(3);
-    assert!(output.stdout.contains("other-tenant-answered"), "{output}");
+    assert!(
+        output.stdout.contains("the connections of another tenant"),
+        "{output}"
+    );
+    assert!(!output.stdout.contains("tracer_shared"), "{output}");
     // A dashed id is looked up canonically, and named for what it is.
     let server = Script::play([Play::json(200, connections(TENANT))]);
     let dashed = json!({"tenantId": "7b0e1c5a-9f3d-4b62-a1c8-e4d7f0936b21", "type": "m"});
     let output = resolve(&server, &token_of(&dashed), &[]).exits(3);
     assert!(output.stdout.contains("two-spellings"), "{output}");
     assert!(server.seen()[0].line.contains(TENANT));
+}
+
+#[test]
+fn a_shared_cache_answers_first_and_says_so() {
+    let redis = Redis::shared().endpoint();
+    let tenant = TenantId::generate();
+    let server = Script::play([Play::json(200, connections(tenant.as_str()))]);
+    let claims =
+        json!({"tenantId": tenant, "type": "m", "exp": Timestamp::now().as_second() + 600});
+    let ask = |ttl: &str, key: &str| {
+        let room = Sandbox::new()
+            .with("MULTI_TENANT_URL", server.url())
+            .with("MULTI_TENANT_SERVICE_API_KEY", key)
+            .with("MULTI_TENANT_CACHE_TTL_SEC", ttl)
+            .with("MULTI_TENANT_REDIS_HOST", &redis.host)
+            .with("MULTI_TENANT_REDIS_PORT", redis.port.to_string())
+            .with(
+                "MULTI_TENANT_REDIS_PASSWORD",
+                redis.password.as_ref().map_or("", Secret::expose),
+            );
+        let arguments = "token inspect - --resolve --service tracer -o json".split(' ');
+        let output = room.run_with_input(arguments, token_of(&claims)).success();
+        let resolution = output.json()["resolution"].clone();
+        assert_eq!(
+            resolution["route"]["connections"][0]["user"], "u_acme",
+            "{output}"
+        );
+        assert!(resolution["ageSeconds"].is_u64(), "{output}");
+        (resolution["tier"].clone(), server.seen().len())
+    };
+    assert_eq!(ask("300", "one"), (json!("tenantManager"), 1));
+    assert_eq!(ask("300", "one"), (json!("sharedCache"), 1));
+    // A zero lifetime is no cache, and another key opens nothing of what the first one sealed.
+    assert_eq!(ask("0", "one"), (json!("tenantManager"), 2));
+    assert_eq!(ask("300", "two"), (json!("tenantManager"), 3));
 }

@@ -261,6 +261,15 @@ impl Stack {
         self.admin.simple_query("CHECKPOINT").await.unwrap();
     }
 
+    /// Drops databases that the server knows nothing of, so that they do not fill the disk.
+    pub(crate) async fn drop_databases(&self, prefix: &str) {
+        let like = "SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1)";
+        for row in self.admin.query(like, &[&prefix]).await.unwrap() {
+            let sql = format!("DROP DATABASE \"{}\"", row.get::<_, &str>(0));
+            self.admin.simple_query(&sql).await.unwrap();
+        }
+    }
+
     /// Runs the shell loop and returns its wall time.
     pub(crate) fn shell_loop(&self, count: usize) -> Duration {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/provision-peer.sh");

@@ -5,6 +5,7 @@
 //! decides the exit status.
 
 pub mod approve;
+pub mod cache;
 pub mod change;
 pub mod complete;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod db;
 pub mod dev;
 pub mod effects;
 pub mod environment;
+pub mod event;
 pub mod explain;
 pub mod failure;
 pub mod generate;
@@ -69,6 +71,12 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Redis keys of products, and their caches
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Lifecycle events of tenants
+    #[command(subcommand)]
+    Event(event::EventCommand),
     /// Tokens (JWT): what they say, who signed them, where they lead
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -155,6 +163,8 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(command) => command.run(run),
         Command::Service(command) => command.run(run),
         Command::Db(command) => command.run(run),
+        Command::Cache(command) => command.run(run),
+        Command::Event(command) => command.run(run),
         Command::Token(command) => command.run(run),
         Command::Operation(command) => command.run(run),
         Command::Config(command) => command.run(run),

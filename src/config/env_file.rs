@@ -52,6 +52,11 @@ impl EnvFile {
         })
     }
 
+    /// Returns line and name of every variable.
+    pub(super) fn names(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines.iter().map(|line| (line.0, line.1.as_str()))
+    }
+
     /// Returns line and value of a variable; its last line counts.
     pub(super) fn get(&self, name: &str) -> Option<(usize, &str)> {
         self.lines

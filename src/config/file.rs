@@ -520,4 +520,30 @@ protected = true
             assert_eq!(parse(text).problems.len(), 1, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_stumble(text in "(version = 1\n)?(\\[context\\.[a-z\"]{0,3}\\]\n)?(server|api-key|redis|port|[a-z.]{0,4}) ?= ?(\\{[^}]{0,20}\\}|[^\n]{0,20})\n.{0,30}") {
+            let file = parse(&text);
+            for context in file.contexts.values() {
+                let _ = context.shown(Key::ApiKey);
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(server in "https://[a-z]{1,9}(/[a-z]{0,5})?", path in "[^\0]{1,20}", name in "[a-zA-Z0-9_-]{1,20}") {
+            let new = crate::config::edit::NewContext {
+                server: Some(server.clone()),
+                api_key: Some(crate::config::edit::KeyPlace::Environment(path.clone())),
+                ..Default::default()
+            };
+            let text = crate::config::edit::add_context("# ours\n", &name, &new, false).unwrap();
+            let file = parse(&text);
+            proptest::prop_assert!(file.problems.is_empty() && file.warnings.is_empty(), "{}", text);
+            let context = &file.contexts[&name];
+            proptest::prop_assert_eq!(&context.values[&Key::Server].1, &Content::Text(server));
+            let expected = Content::Secret(SecretReference::Environment(path));
+            proptest::prop_assert_eq!(&context.values[&Key::ApiKey].1, &expected);
+        }
+    }
 }

@@ -311,6 +311,21 @@ impl Key {
         }
     }
 
+    /// Returns true for settings that are needed before any file is read: how to print, where the
+    /// config file is. A file of variables cannot give them.
+    pub(super) fn precedes_files(self) -> bool {
+        matches!(
+            self,
+            Self::ConfigFile
+                | Self::Output
+                | Self::Color
+                | Self::Timeout
+                | Self::Log
+                | Self::LogFormat
+                | Self::NoInput
+        )
+    }
+
     /// Returns the setting whose origin decides whether a context's value of this one may be
     /// used: a context's password must not go to a host that comes from somewhere else.
     pub(super) fn anchor(self) -> Option<Self> {

@@ -13,7 +13,7 @@ use super::key::{Key, SETTINGS, Setting};
 use super::origin::{Origin, Overridden, Value};
 use super::problem::{Problem, Warning, did_you_mean, shown};
 use super::reference::{Content, SecretReference};
-use super::variables::{Owner, VARIABLES};
+use super::variables::{self, INTERNAL, Owner, VARIABLES};
 
 /// The layers, as text. Holds secrets, so it has no `Debug`.
 #[derive(Clone, Default)]
@@ -166,6 +166,7 @@ impl Resolved {
             .map(|file| file.warnings.clone())
             .unwrap_or_default();
         drop_unanchored(&mut picks, &mut warnings);
+        warnings.extend(layers.odd_variables());
         for setting in SETTINGS {
             if let (Some(text), Some(pick)) = (setting.default, picks.get_mut(&setting.key)) {
                 pick.candidates
@@ -277,7 +278,8 @@ impl Layers<'_> {
         self.variables(key, Owner::Tool, &mut candidates);
         self.context(key, true, &mut candidates);
         self.variables(key, Owner::Product, &mut candidates);
-        for file in self.env_files.iter().rev() {
+        let files = self.env_files.iter().rev();
+        for file in files.filter(|_| !key.precedes_files()) {
             for owner in [Owner::Tool, Owner::Product] {
                 for variable in of(key, owner) {
                     let Some((line, text)) = file.get(variable.name) else {
@@ -294,6 +296,54 @@ impl Layers<'_> {
         }
         self.context(key, false, &mut candidates);
         Pick { candidates }
+    }
+
+    /// Finds variables of ours that have no effect: a misspelt `LERIANCTL_CONTEXT` must not go
+    /// unnoticed.
+    fn odd_variables(&self) -> Vec<Warning> {
+        let mut out = Vec::new();
+        let mut look = |name: &str, place: &str, in_file: bool| {
+            // Those of `server start` are declared there.
+            let Some(rest) = name.strip_prefix("LERIANCTL_") else {
+                return;
+            };
+            if rest.starts_with("SERVER_") {
+                return;
+            }
+            let known = VARIABLES
+                .iter()
+                .filter_map(|variable| variable.name.strip_prefix("LERIANCTL_"));
+            let warning = match variables::find(name) {
+                Some(variable) if in_file && variable.sets.precedes_files() => Warning {
+                    message: format!("{name} has no effect in a file of variables ({place})"),
+                    hint: Some("set it in the environment, or use its flag".to_owned()),
+                },
+                Some(_) => return,
+                None => {
+                    // Anything else may be somebody's own.
+                    let Some(meant) = did_you_mean(rest, known) else {
+                        return;
+                    };
+                    Warning {
+                        message: format!("there is no variable {} ({place})", shown(name)),
+                        hint: Some(format!("did you mean LERIANCTL_{meant}?")),
+                    }
+                }
+            };
+            out.push(warning);
+        };
+        for name in self.input.variables.keys() {
+            if !INTERNAL.contains(&name.as_str()) {
+                look(name, "environment", false);
+            }
+        }
+        for file in &self.env_files {
+            for (line, name) in file.names() {
+                let place = format!("{} line {line}", file.path.display());
+                look(name, &place, true);
+            }
+        }
+        out
     }
 
     fn variables(&self, key: Key, owner: Owner, out: &mut Vec<(Origin, Content)>) {
@@ -589,6 +639,30 @@ protected = true
         }
         assert!(resolved.redis().unwrap().is_none() && resolved.server().unwrap().is_none());
         assert!(resolved.findings().is_empty());
+    }
+
+    #[test]
+    fn variables_without_effect_are_noticed() {
+        let mut layers = input(&[
+            ("LERIANCTL_CONTXT", "production"),
+            ("LERIANCTL_COMPLETE", "bash"),
+            ("LERIANCTL_SERVER_MASTER_KEY", "x"),
+            ("LERIANCTL_SOMETHING_OF_MINE", "x"),
+        ]);
+        let text = "TERM=dumb\nCI=true\nLERIANCTL_OUTPUT=json\nLERIANCTL_SERVER=https://x\n";
+        layers.env_files.push(("pod.env".into(), text.to_owned()));
+        let resolved = Resolved::resolve(&layers).unwrap();
+        let said: Vec<_> = resolved
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].contains("api-key"), "{said:?}");
+        assert!(said[1].contains("LERIANCTL_CONTXT"), "{said:?}");
+        assert!(said[2].contains("LERIANCTL_OUTPUT") && said[2].contains("pod.env line 3"));
+        assert_eq!(resolved.output().unwrap().value, "table");
+        assert!(!resolved.no_input());
     }
 
     #[test]

@@ -331,6 +331,9 @@ pub const VARIABLES: &[Variable] = &[
     ),
 ];
 
+/// Variables that programs set for lerianctl, never people.
+pub(super) const INTERNAL: &[&str] = &["LERIANCTL_COMPLETE"];
+
 /// Returns the declaration of a variable.
 pub fn find(name: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.name == name)

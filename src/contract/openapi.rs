@@ -208,8 +208,10 @@ fn contract_routes() -> Vec<Route> {
         .gives::<TenantConfig>(200, "connections")
         .fails(&[
             (403, "suspended or purged, as `status` says"),
-            (404, "no such tenant, or not associated"),
-            (503, "its databases are being made"),
+            (
+                404,
+                "no such tenant, not associated, or its databases are being made",
+            ),
         ]),
         route(
             "PUT",

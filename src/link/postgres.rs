@@ -98,7 +98,8 @@ impl PostgresEndpoint {
 
     /// Connects with more start-up options (`-c name=value …`), and tells a refusal's SQLSTATE.
     pub async fn try_connect(&self, options: &str) -> Result<Session, ConnectError> {
-        Session::open(self, options).await
+        // The state of a TLS handshake is large; callers need not carry it around.
+        Box::pin(Session::open(self, options)).await
     }
 
     fn is_socket(&self) -> bool {

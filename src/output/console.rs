@@ -139,6 +139,15 @@ impl Console {
         write_out(text.as_bytes());
     }
 
+    /// Writes text of a stream to standard output as it is; returns false when it is closed.
+    pub fn stream(&self, text: &str) -> bool {
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .is_ok()
+    }
+
     /// Writes a line to standard error as it is.
     pub fn err(&self, line: &str) {
         let _guard = self.lock.lock();

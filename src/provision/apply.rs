@@ -126,11 +126,13 @@ impl Provisioner {
     }
 }
 
+/// Tries again for a while what may pass, and once what changed under our eyes.
 async fn retrying<T, F>(attempt: impl FnMut() -> F) -> Result<T, ProvisionError>
 where
     F: Future<Output = Result<T, ProvisionError>>,
 {
     let started = Instant::now();
+    let mut vanished = 0;
     let policy = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(20))
         .with_max_delay(Duration::from_secs(1))
@@ -138,7 +140,11 @@ where
         .with_jitter();
     attempt
         .retry(policy)
-        .when(|error| error.is_transient() && started.elapsed() < RETRY_FOR)
+        .when(|error: &ProvisionError| {
+            vanished += u32::from(error.is_vanished());
+            let may_pass = error.is_transient() || (error.is_vanished() && vanished == 1);
+            may_pass && started.elapsed() < RETRY_FOR
+        })
         .notify(|error, delay| tracing::debug!(%error, ?delay, "a step is tried again"))
         .await
 }

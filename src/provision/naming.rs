@@ -44,7 +44,7 @@ impl Names {
         mode: IsolationMode,
     ) -> Self {
         let digest = digest(&[tenant.as_str(), service.as_str(), module, mode.as_str()]);
-        let mut stem = readable(slug.as_str(), 20);
+        let mut stem = readable(slug.as_str(), 18);
         for part in unlike([service.as_str(), module]) {
             stem.push('_');
             stem.push_str(&readable(part, 11));
@@ -145,14 +145,14 @@ mod tests {
         );
         assert_eq!(
             names.database,
-            "banco_aurora_ledger_onboarding_1853ca9b06bb"
+            "banco_aurora_ledger_onboarding_85b18fdd152f"
         );
         assert_eq!(names.owner, format!("{}_owner", names.database));
         assert_eq!(names.logins[0], format!("{}_a", names.database));
         assert_eq!(names.schema, None);
 
         let names = make("banco-aurora", "tracer", "tracer", IsolationMode::Schema);
-        assert_eq!(names.database, "shared_tracer_4b73e62e2ff7");
+        assert_eq!(names.database, "shared_tracer_899a23324d75");
         assert!(names.schema.unwrap().starts_with("banco_aurora_tracer_"));
     }
 
@@ -164,7 +164,7 @@ mod tests {
             &"m".repeat(64),
             IsolationMode::Schema,
         );
-        assert_eq!(names.owner.len(), MAX_IDENTIFIER + 1 - 1);
+        assert_eq!(names.owner.len(), MAX_IDENTIFIER);
         assert!(names.database.len() <= MAX_IDENTIFIER);
     }
 

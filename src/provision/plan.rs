@@ -86,7 +86,7 @@ impl DatabaseSpec {
         &self.names.logins[slot % 2]
     }
 
-    /// Returns the place in words: `main/aurora_ledger_onboarding_1853ca9b06bb`, with the schema
+    /// Returns the place in words: `main/aurora_ledger_onboarding_85b18fdd152f`, with the schema
     /// after a dot in schema mode.
     pub fn place(&self) -> String {
         match &self.names.schema {
@@ -146,7 +146,7 @@ impl Step {
                 }
                 sql
             }),
-            Self::Roles { slot } => ("create roles", on_cluster(&names.owner), {
+            Self::Roles { slot } => ("set up roles", on_cluster(&names.owner), {
                 let verifier = |login| (login == *slot % 2).then_some(HIDDEN_VERIFIER);
                 let mut sql = statements::create_owner(spec);
                 sql.extend(statements::create_login(spec, 0, verifier(0)));
@@ -173,8 +173,12 @@ impl Step {
             }),
             Self::Prove { slot } => ("prove isolation", on_cluster(spec.login(*slot)), vec![]),
             Self::OpenLogin { slot } => ("open login", on_cluster(spec.login(*slot)), {
-                let mut sql = statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER));
+                let mut sql = vec![
+                    statements::reset_role(spec.login(*slot)),
+                    statements::alter_login(spec, *slot, Some(HIDDEN_VERIFIER)),
+                ];
                 sql.extend(statements::login_settings(spec, *slot));
+                sql.push(statements::grant_owner(spec));
                 sql
             }),
             Self::CloseLogin { slot } => {
@@ -183,8 +187,9 @@ impl Step {
                     let mut sql = vec![
                         statements::close_login(login),
                         statements::end_sessions(&[login]),
+                        statements::hand_over(spec, login),
                     ];
-                    sql.extend(statements::hand_over(spec, login));
+                    sql.extend(statements::drop_owned(&names.database, &[login]));
                     sql
                 })
             }
@@ -212,5 +217,86 @@ impl Step {
             target,
             sql,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(mode: IsolationMode) -> DatabaseSpec {
+        let tenant_id: TenantId = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21".parse().unwrap();
+        let tenant_slug: Slug = "aurora".parse().unwrap();
+        let service: ServiceName = "ledger".parse().unwrap();
+        DatabaseSpec {
+            names: Names::make(&tenant_id, &tenant_slug, &service, "onboarding", mode),
+            tenant_id,
+            tenant_slug,
+            service,
+            module: "onboarding".into(),
+            mode,
+            cluster: "main".into(),
+            settings: ConnectionSettings::default(),
+        }
+    }
+
+    fn whole_life(spec: &DatabaseSpec) -> Vec<Step> {
+        [
+            provision_steps(spec, 0),
+            rotate_steps(spec, 1),
+            retire_steps(spec, 0),
+            remove_steps(spec, true),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn every_login_is_proved_before_it_is_handed_out() {
+        for mode in [IsolationMode::Database, IsolationMode::Schema] {
+            let spec = spec(mode);
+            let provision = provision_steps(&spec, 1);
+            assert_eq!(provision.last(), Some(&Step::Prove { slot: 1 }));
+            assert_eq!(
+                provision.contains(&Step::Database),
+                mode == IsolationMode::Database
+            );
+            assert_eq!(
+                rotate_steps(&spec, 0).last(),
+                Some(&Step::Prove { slot: 0 })
+            );
+            assert!(!remove_steps(&spec, false).contains(&Step::DropData));
+        }
+    }
+
+    #[test]
+    fn a_plan_shows_every_statement_and_no_password() {
+        for mode in [IsolationMode::Database, IsolationMode::Schema] {
+            let spec = spec(mode);
+            for step in whole_life(&spec) {
+                let planned = step.planned(&spec);
+                assert!(planned.target.starts_with("main/"), "{planned:?}");
+                let is_proof = matches!(step, Step::Prove { .. });
+                assert_eq!(planned.sql.is_empty(), is_proof, "{planned:?}");
+                for statement in &planned.sql {
+                    let (_, rest) = statement.split_once("PASSWORD ").unwrap_or_default();
+                    assert!(
+                        ["", "NULL", "'SCRAM-SHA-256$…'"].contains(&rest),
+                        "{statement}"
+                    );
+                    // Statements of one step are sent as one text.
+                    assert!(!statement.contains(';'), "{statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_reads_back_from_the_registry() {
+        for step in whole_life(&spec(IsolationMode::Database)) {
+            let text = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+        }
+        let text = serde_json::to_string(&Step::OpenLogin { slot: 1 }).unwrap();
+        assert_eq!(text, r#"{"step":"open-login","slot":1}"#);
     }
 }

@@ -4,18 +4,21 @@
 //! database that is gone or a typing error refuse, too, and prove nothing. The first claim is the
 //! positive control for all the others: the same login gets in where it should.
 
+mod attempt;
+mod facts;
+
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
 
 use super::apply::{ProvisionError, sql_error};
-use super::mark::Mark;
 use super::plan::{DatabaseSpec, Slot};
 use super::sql::ident;
 use super::{Cluster, naming::DATABASES_ROLE};
 use crate::contract::admin::Claim;
 use crate::link::LinkError;
-use crate::link::postgres::{ConnectError, PostgresEndpoint, Session};
+use crate::link::postgres::{ConnectError, PostgresEndpoint};
 use crate::secret::Secret;
+use attempt::{Answer, attempt, login};
+use facts::Facts;
 
 /// A privilege is missing.
 const NO_PRIVILEGE: &str = "42501";
@@ -23,6 +26,10 @@ const NO_PRIVILEGE: &str = "42501";
 const WRONG_PASSWORD: &str = "28P01";
 /// No rule lets the role in, or it may not log in.
 const NO_LOGIN: &str = "28000";
+/// There is no such database.
+const NO_DATABASE: &str = "3D000";
+/// Nobody may connect to the database: it is being made.
+const NOT_ACCEPTING: &str = "55000";
 
 /// Tries every claim about `spec` with the login of `slot`, as a product would connect.
 pub(super) async fn claims(
@@ -39,7 +46,12 @@ pub(super) async fn claims(
         foreign: foreign.filter(|foreign| foreign.cluster == spec.cluster),
         action: format!("prove isolation for {}", spec.place()),
     };
-    let own = proof.endpoint.try_connect("").await;
+    // Every login costs the server a process: they are tried side by side.
+    let (own, other, foreign) = tokio::join!(
+        proof.endpoint.try_connect(""),
+        proof.try_other_login(),
+        proof.try_foreign_database()
+    );
     let mut list = List {
         subject: spec.place(),
         claims: Vec::new(),
@@ -58,12 +70,10 @@ pub(super) async fn claims(
     let facts = proof.facts(&session).await?;
     proof.reach(&session, &facts, &mut list).await?;
     proof.rights(&session, &facts, &mut list).await?;
-    let (other_login, foreign) = tokio::join!(
-        proof.other_login(&facts),
-        proof.foreign_claims(&session, &facts)
-    );
-    list.claims.extend(other_login?);
-    list.claims.extend(foreign?);
+    proof.other_login(&other?, &facts, &mut list).await?;
+    proof
+        .foreign_claims(&session, foreign?, &facts, &mut list)
+        .await?;
     session.close().await;
     Ok(list.claims)
 }
@@ -108,32 +118,6 @@ impl List {
     }
 }
 
-/// What the catalogue says to the tenant's own session.
-struct Facts {
-    database: String,
-    session_user: String,
-    current_user: String,
-    schema: Option<String>,
-    attributes: Vec<String>,
-    memberships: Vec<String>,
-    members: Vec<String>,
-    path_pinned: bool,
-    public_rights: Vec<String>,
-    database_owner: String,
-    open_to_public: Vec<String>,
-    other_is_open: bool,
-    foreign: Foreign,
-}
-
-/// What there is of the foreign tenant.
-struct Foreign {
-    database: bool,
-    takes_connections: bool,
-    schema: bool,
-    owner: bool,
-    may_enter: bool,
-}
-
 struct Proof<'a> {
     spec: &'a DatabaseSpec,
     slot: Slot,
@@ -145,55 +129,6 @@ struct Proof<'a> {
 impl Proof<'_> {
     fn sql(&self, error: &tokio_postgres::Error) -> ProvisionError {
         sql_error(&self.action, error)
-    }
-
-    async fn facts(&self, session: &Client) -> Result<Facts, ProvisionError> {
-        let names = &self.spec.names;
-        let roles: Vec<&str> = self.spec.roles().to_vec();
-        let other = self.spec.login(self.slot ^ 1);
-        let foreign = self.foreign.map(|foreign| &foreign.names);
-        let foreign_database = foreign.map_or("", |names| &names.database);
-        let foreign_schema = foreign
-            .and_then(|names| names.schema.as_deref())
-            .unwrap_or("");
-        let foreign_owner = foreign.map_or("", |names| &names.owner);
-        let mine = Mark::of(self.spec).to_string();
-        let row = session
-            .query_typed_one(
-                FACTS,
-                &[
-                    (&roles, Type::NAME_ARRAY),
-                    (&names.schema.as_deref().unwrap_or("public"), Type::TEXT),
-                    (&other, Type::NAME),
-                    (&foreign_database, Type::NAME),
-                    (&foreign_schema, Type::NAME),
-                    (&foreign_owner, Type::NAME),
-                    (&mine, Type::TEXT),
-                ],
-            )
-            .await
-            .map_err(|error| self.sql(&error))?;
-        Ok(Facts {
-            database: row.get(0),
-            session_user: row.get(1),
-            current_user: row.get(2),
-            schema: row.get(3),
-            attributes: row.get(4),
-            memberships: row.get(5),
-            members: row.get(6),
-            path_pinned: row.get(7),
-            public_rights: row.get(8),
-            database_owner: row.get(9),
-            open_to_public: row.get(10),
-            other_is_open: row.get(11),
-            foreign: Foreign {
-                database: row.get(12),
-                takes_connections: row.get(13),
-                schema: row.get(14),
-                owner: row.get(15),
-                may_enter: row.get(16),
-            },
-        })
     }
 
     /// What must work.
@@ -238,11 +173,11 @@ impl Proof<'_> {
         .map_err(|error| self.sql(&error))?;
         list.add(
             "its login can make and drop a table there",
-            made.is_none(),
-            made.map_or_else(
-                || "done and rolled back".into(),
-                |refusal| refusal.to_string(),
-            ),
+            matches!(made, Answer::Allowed),
+            match made {
+                Answer::Allowed => "done and rolled back".into(),
+                refused @ Answer::Refused { .. } => refused.to_string(),
+            },
         );
         Ok(())
     }
@@ -322,88 +257,103 @@ impl Proof<'_> {
         claim: impl Into<String>,
         statement: &str,
     ) -> Result<(), ProvisionError> {
-        let refusal = attempt(session, statement)
+        let answer = attempt(session, statement)
             .await
             .map_err(|error| self.sql(&error))?;
-        match refusal {
-            Some(refusal) => {
-                let holds = refusal.sqlstate == NO_PRIVILEGE;
-                list.add(claim, holds, refusal.to_string());
-            }
-            None => list.add(claim, false, "it was allowed"),
-        }
+        list.add(
+            claim,
+            answer.is_refused_with(NO_PRIVILEGE),
+            answer.to_string(),
+        );
         Ok(())
     }
 
-    /// The other login must not get in with this password: it is closed, or has its own.
-    async fn other_login(&self, facts: &Facts) -> Result<Vec<Claim>, ProvisionError> {
-        let other = self.spec.login(self.slot ^ 1);
-        let mut list = List {
-            subject: self.spec.place(),
-            claims: Vec::new(),
+    /// Tries the other login with this password.
+    async fn try_other_login(&self) -> Result<Answer, ProvisionError> {
+        let endpoint = PostgresEndpoint {
+            user: self.spec.login(self.slot ^ 1).to_owned(),
+            ..self.endpoint.clone()
         };
+        login(&endpoint).await
+    }
+
+    /// The other login must not get in with this password: it is closed, or has its own.
+    async fn other_login(
+        &self,
+        answer: &Answer,
+        facts: &Facts,
+        list: &mut List,
+    ) -> Result<(), ProvisionError> {
         let state = if facts.other_is_open {
             "open with a password of its own until its grace period ends"
         } else {
             "closed"
         };
-        let claim = format!("`{other}` is refused with this password");
-        let endpoint = PostgresEndpoint {
-            user: other.to_owned(),
-            ..self.endpoint.clone()
-        };
-        let answer = login(&endpoint).await?;
-        let holds = matches!(&answer, Some(refusal)
-            if matches!(refusal.sqlstate.as_str(), WRONG_PASSWORD | NO_LOGIN));
-        let by_password = matches!(&answer, Some(refusal) if refusal.sqlstate == WRONG_PASSWORD);
-        list.add(claim, holds, format!("{}; {state}", shown(answer.as_ref())));
-        if !by_password {
+        list.add(
+            format!(
+                "`{}` is refused with this password",
+                self.spec.login(self.slot ^ 1)
+            ),
+            answer.is_refused_with(WRONG_PASSWORD) || answer.is_refused_with(NO_LOGIN),
+            format!("{answer}; {state}"),
+        );
+        if !answer.is_refused_with(WRONG_PASSWORD) {
             // It was not the password that was refused. Does the server ask for one at all?
             let endpoint = PostgresEndpoint {
                 password: Some(Secret::generate()),
                 ..self.endpoint.clone()
             };
             let answer = login(&endpoint).await?;
-            let holds = matches!(&answer, Some(refusal) if refusal.sqlstate == WRONG_PASSWORD);
-            list.add("a wrong password is refused", holds, shown(answer.as_ref()));
+            list.add(
+                "a wrong password is refused",
+                answer.is_refused_with(WRONG_PASSWORD),
+                answer.to_string(),
+            );
         }
-        Ok(list.claims)
+        Ok(())
+    }
+
+    /// Tries this login in the other tenant's database; `None` when there is no other database.
+    async fn try_foreign_database(&self) -> Result<Option<Answer>, ProvisionError> {
+        let Some(foreign) = self.foreign else {
+            return Ok(None);
+        };
+        if foreign.names.database == self.spec.names.database {
+            return Ok(None);
+        }
+        let endpoint = PostgresEndpoint {
+            search_path: None,
+            ..self.endpoint.with_database(&foreign.names.database)
+        };
+        Ok(Some(login(&endpoint).await?))
     }
 
     /// What of another tenant must be out of reach.
+    ///
+    /// Nothing is claimed about what does not exist yet, or any more.
     async fn foreign_claims(
         &self,
         session: &Client,
+        entered: Option<Answer>,
         facts: &Facts,
-    ) -> Result<Vec<Claim>, ProvisionError> {
-        let mut list = List {
-            subject: self.spec.place(),
-            claims: Vec::new(),
-        };
+        list: &mut List,
+    ) -> Result<(), ProvisionError> {
         let Some(foreign) = self.foreign else {
-            return Ok(list.claims);
+            return Ok(());
         };
         let whose = format!("of tenant {}", foreign.tenant_slug);
         let names = &foreign.names;
-        // Nothing is claimed about what does not exist (any more, or yet).
-        if names.database != self.spec.names.database && facts.foreign.database {
-            let endpoint = PostgresEndpoint {
-                search_path: None,
-                ..self.endpoint.with_database(&names.database)
-            };
-            let answer = login(&endpoint).await?;
-            let gone = matches!(&answer, Some(refusal)
-                if refusal.sqlstate == "3D000"
-                    || refusal.sqlstate == "55000" && !facts.foreign.takes_connections);
-            if !gone {
-                let holds = matches!(&answer, Some(refusal) if refusal.sqlstate == NO_PRIVILEGE);
+        if let Some(answer) = entered {
+            let gone = answer.is_refused_with(NO_DATABASE) && !facts.foreign.database;
+            let in_the_making = answer.is_refused_with(NOT_ACCEPTING);
+            if !gone && !in_the_making {
                 list.add(
                     format!(
                         "its login cannot enter database `{}` {whose}",
                         names.database
                     ),
-                    holds,
-                    shown(answer.as_ref()),
+                    answer.is_refused_with(NO_PRIVILEGE),
+                    answer.to_string(),
                 );
             }
         }
@@ -414,13 +364,13 @@ impl Proof<'_> {
                 ("write", format!("CREATE TABLE {probe} ()")),
             ] {
                 let claim = format!("its login cannot {verb} schema `{schema}` {whose}");
-                self.refused(session, &mut list, claim, &statement).await?;
+                self.refused(session, list, claim, &statement).await?;
             }
         }
         if facts.foreign.owner {
             let statement = format!("SET LOCAL ROLE {}", ident(&names.owner));
             let claim = format!("its login cannot become role `{}` {whose}", names.owner);
-            self.refused(session, &mut list, claim, &statement).await?;
+            self.refused(session, list, claim, &statement).await?;
             list.add(
                 format!("role `{}` {whose} has no rights here", names.owner),
                 !facts.foreign.may_enter,
@@ -431,65 +381,7 @@ impl Proof<'_> {
                 },
             );
         }
-        Ok(list.claims)
-    }
-}
-
-/// A refusal as PostgreSQL gave it.
-struct Refusal {
-    sqlstate: String,
-    message: String,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.message.contains(&self.sqlstate) {
-            write!(f, "refused: {}", self.message)
-        } else {
-            write!(f, "refused: {} ({})", self.message, self.sqlstate)
-        }
-    }
-}
-
-fn shown(answer: Option<&Refusal>) -> String {
-    answer.map_or_else(|| "it got in".into(), ToString::to_string)
-}
-
-/// Tries a statement in a transaction that is rolled back; `None` when it was allowed.
-async fn attempt(
-    session: &Client,
-    statement: &str,
-) -> Result<Option<Refusal>, tokio_postgres::Error> {
-    let script = format!("BEGIN; {statement}; ROLLBACK");
-    let Err(error) = session.batch_execute(&script).await else {
-        return Ok(None);
-    };
-    let Some(db) = error.as_db_error() else {
-        return Err(error);
-    };
-    let refusal = Refusal {
-        sqlstate: db.code().code().to_owned(),
-        message: crate::link::redis::printable(db.message()),
-    };
-    session.batch_execute("ROLLBACK").await?;
-    Ok(Some(refusal))
-}
-
-/// Tries to log in; `None` when it got in.
-async fn login(endpoint: &PostgresEndpoint) -> Result<Option<Refusal>, ProvisionError> {
-    match endpoint.try_connect("").await {
-        Ok(session) => {
-            Session::close(session).await;
-            Ok(None)
-        }
-        Err(ConnectError {
-            link: LinkError::Refused { reason, .. },
-            sqlstate,
-        }) => Ok(Some(Refusal {
-            sqlstate: sqlstate.unwrap_or_default(),
-            message: reason,
-        })),
-        Err(error) => Err(error.link.into()),
+        Ok(())
     }
 }
 
@@ -506,46 +398,3 @@ fn or_none(items: &[String], none: &str) -> String {
         items.join(", ")
     }
 }
-
-/// One question for all that the catalogue knows. Everything is qualified: the session's own
-/// search path starts with a schema of the tenant's.
-const FACTS: &str = "\
-WITH RECURSIVE reach(oid) AS (
-  SELECT m.roleid FROM pg_catalog.pg_auth_members m
-    JOIN pg_catalog.pg_roles r ON r.oid = m.member WHERE r.rolname = session_user
-  UNION
-  SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN reach ON reach.oid = m.member)
-SELECT current_database()::text, session_user::text, current_user::text, current_schema()::text,
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname = ANY ($1)
-    AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)),
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r JOIN reach ON reach.oid = r.oid
-    ORDER BY 1),
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_auth_members m
-    JOIN pg_catalog.pg_roles r ON r.oid = m.member
-    JOIN pg_catalog.pg_roles own ON own.oid = m.roleid
-    WHERE own.rolname = ANY ($1)
-      AND pg_catalog.shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'
-      AND pg_catalog.shobj_description(r.oid, 'pg_authid') <> $7),
-  $2 = 'public' OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s
-    JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-    JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
-    WHERE r.rolname = session_user AND d.datname = current_database()
-      AND ('search_path=' || $2) = ANY (s.setconfig)),
-  ARRAY(SELECT a.privilege_type FROM pg_catalog.pg_database d,
-    pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
-    WHERE d.datname = current_database() AND a.grantee = 0),
-  (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database d
-    WHERE d.datname = current_database()),
-  ARRAY(SELECT d.datname::text FROM pg_catalog.pg_database d
-    WHERE d.datname IN ('postgres', 'template1') AND d.datallowconn
-      AND pg_catalog.has_database_privilege('public', d.oid, 'CONNECT')),
-  coalesce((SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = $3), false),
-  EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = $4),
-  EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = $4 AND d.datallowconn),
-  EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = $5),
-  EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = $6),
-  coalesce((SELECT CASE WHEN $2 = 'public'
-      THEN pg_catalog.has_database_privilege(r.oid, current_database()::text, 'CONNECT')
-      ELSE EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = $2
-        AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')) END
-    FROM pg_catalog.pg_roles r WHERE r.rolname = $6), false)";

@@ -59,12 +59,25 @@ pub(super) fn settle_database(spec: &DatabaseSpec) -> Vec<String> {
             "GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {}",
             ident(&spec.names.owner)
         ),
-        // Both logins may be in use during a rotation.
         format!(
             "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT {}",
-            2 * connection_limit(&spec.settings)
+            database_limit(spec)
         ),
     ]
+}
+
+/// Returns how many sessions a tenant's own database takes: both logins may be in use during a
+/// rotation.
+pub(super) fn database_limit(spec: &DatabaseSpec) -> u32 {
+    2 * connection_limit(&spec.settings)
+}
+
+pub(super) fn limit_database(spec: &DatabaseSpec) -> String {
+    format!(
+        "ALTER DATABASE {} WITH CONNECTION LIMIT {}",
+        ident(&spec.names.database),
+        database_limit(spec)
+    )
 }
 
 /// Marks a shared database and closes it to `PUBLIC`; the inside is still to be done.
@@ -116,20 +129,18 @@ pub(super) fn create_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&st
     ]
 }
 
-/// Opens or closes a login role that exists, and forgets what was set on it.
-pub(super) fn alter_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&str>) -> Vec<String> {
-    let login = ident(spec.login(slot));
-    let mut statements = vec![
-        format!("ALTER ROLE {login} {}", login_options(spec, verifier)),
-        format!("ALTER ROLE {login} RESET ALL"),
-    ];
-    if spec.names.schema.is_some() {
-        let database = ident(&spec.names.database);
-        statements.push(format!(
-            "ALTER ROLE {login} IN DATABASE {database} RESET ALL"
-        ));
-    }
-    statements
+/// Forgets everything that was set on a role, also by itself.
+pub(super) fn reset_role(role: &str) -> String {
+    format!("ALTER ROLE {} RESET ALL", ident(role))
+}
+
+/// Opens or closes a login role that exists.
+pub(super) fn alter_login(spec: &DatabaseSpec, slot: Slot, verifier: Option<&str>) -> String {
+    format!(
+        "ALTER ROLE {} INHERIT {}",
+        ident(spec.login(slot)),
+        login_options(spec, verifier)
+    )
 }
 
 fn login_options(spec: &DatabaseSpec, verifier: Option<&str>) -> String {
@@ -264,13 +275,13 @@ pub(super) fn end_sessions(roles: &[&str]) -> String {
     )
 }
 
-/// Hands what a login came to own to the owner, and takes every privilege it was given.
-pub(super) fn hand_over(spec: &DatabaseSpec, login: &str) -> Vec<String> {
-    let login = ident(login);
-    vec![
-        format!("REASSIGN OWNED BY {login} TO {}", ident(&spec.names.owner)),
-        format!("DROP OWNED BY {login}"),
-    ]
+/// Hands what a login came to own in this database to the owner.
+pub(super) fn hand_over(spec: &DatabaseSpec, login: &str) -> String {
+    format!(
+        "REASSIGN OWNED BY {} TO {}",
+        ident(login),
+        ident(&spec.names.owner)
+    )
 }
 
 pub(super) fn drop_database(spec: &DatabaseSpec) -> String {

@@ -63,7 +63,6 @@ pub struct Verification {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validity: Option<Validity>,
     /// Keys of the key set that were left out, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped_keys: Vec<String>,
 }
 

@@ -24,6 +24,9 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("auth.missing_key", include_str!("auth.missing_key.md")),
     ("auth.no_key", include_str!("auth.no_key.md")),
     ("auth.refused", include_str!("auth.refused.md")),
+    ("cache.denied", include_str!("cache.denied.md")),
+    ("cache.partial", include_str!("cache.partial.md")),
+    ("cache.untold", include_str!("cache.untold.md")),
     ("cluster.missing", include_str!("cluster.missing.md")),
     ("cluster.refused", include_str!("cluster.refused.md")),
     (
@@ -54,6 +57,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("config.invalid_value.md"),
     ),
     ("config.missing", include_str!("config.missing.md")),
+    ("config.no_redis", include_str!("config.no_redis.md")),
     ("config.no_server", include_str!("config.no_server.md")),
     ("config.secret", include_str!("config.secret.md")),
     ("config.syntax", include_str!("config.syntax.md")),
@@ -100,6 +104,12 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("dev.server_failed", include_str!("dev.server_failed.md")),
     ("dev.stopped", include_str!("dev.stopped.md")),
     ("dev.unquotable", include_str!("dev.unquotable.md")),
+    ("event.no_channel", include_str!("event.no_channel.md")),
+    (
+        "event.no_environment",
+        include_str!("event.no_environment.md"),
+    ),
+    ("event.unbounded", include_str!("event.unbounded.md")),
     ("explain.unknown", include_str!("explain.unknown.md")),
     ("input.no_home", include_str!("input.no_home.md")),
     ("input.no_pipe", include_str!("input.no_pipe.md")),
@@ -214,7 +224,6 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("token.key_unusable", include_str!("token.key_unusable.md")),
     ("token.malformed", include_str!("token.malformed.md")),
-    ("token.no_stack", include_str!("token.no_stack.md")),
     (
         "token.not_development",
         include_str!("token.not_development.md"),

@@ -93,6 +93,8 @@ fn envelope(kind: &'static str, body: Schema) -> Value {
 pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
+        of::<at::cache::list::CacheListReport>(),
+        of::<at::cache::report::CacheFlushReport>(),
         of::<at::change::ChangeReport>(),
         of::<at::config::ConfigChangeReport>(),
         of::<at::config::explain::ConfigReport>(),
@@ -100,6 +102,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::config::validate::ConfigValidationReport>(),
         of::<at::db::list::DatabaseListReport>(),
         of::<at::db::verify::VerificationReport>(),
+        of::<at::event::tail::EventListReport>(),
         of::<at::dev::down::DownReport>(),
         of::<at::dev::reset::ResetReport>(),
         of::<at::dev::status::StatusReport>(),

@@ -122,7 +122,7 @@ fn signing_key(
     let Some(home) = Home::existing(&folder)? else {
         return Err(Failure::new(
             Kind::NotFound,
-            "token.no_stack",
+            "dev.none",
             format!("there is no development stack in `{}`", folder.display()),
         )
         .hint("name the data folder of that server's stack with `--data DIR`")

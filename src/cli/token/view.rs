@@ -191,7 +191,7 @@ fn route(resolution: &Resolution, out: &mut View) {
         ("cause", cause),
         ("the caller sees", &answer),
         ("or, before that", &first),
-        ("asked", source(resolution)),
+        ("asked", &source(resolution)),
     ] {
         if !text.is_empty() {
             out.plain("  ").paint(Tone::Dim, format!("{label}: "));
@@ -204,10 +204,18 @@ fn route(resolution: &Resolution, out: &mut View) {
     warnings(&route.findings, out);
 }
 
-fn source(resolution: &Resolution) -> &'static str {
-    match resolution.tier {
+fn source(resolution: &Resolution) -> String {
+    let name = match resolution.tier {
         Tier::NotAsked => "nobody",
-        Tier::TenantManager => "the Tenant Manager, now",
+        Tier::Memory => "the memory of this process",
+        Tier::SharedCache => "the shared cache in Redis",
+        Tier::TenantManager => "the Tenant Manager",
+    };
+    match resolution.age_seconds {
+        Some(seconds) if resolution.tier != Tier::TenantManager => {
+            format!("{name}, whose answer is {seconds} s old")
+        }
+        _ => name.to_owned(),
     }
 }
 

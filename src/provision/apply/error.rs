@@ -53,6 +53,21 @@ impl ProvisionError {
             _ => false,
         }
     }
+
+    /// Returns true when something was gone that was there when we looked: another session
+    /// removes it, too. Looking again tells.
+    pub(super) fn is_vanished(&self) -> bool {
+        let Self::Sql { reason, .. } = self else {
+            return false;
+        };
+        [
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::INVALID_CATALOG_NAME,
+            SqlState::INVALID_SCHEMA_NAME,
+        ]
+        .iter()
+        .any(|code| reason.ends_with(&format!("({})", code.code())))
+    }
 }
 
 /// Sorts an error of the driver into what a caller can act on.

@@ -9,6 +9,7 @@ use super::ProvisionError;
 use crate::provision::mark::Mark;
 use crate::provision::naming::DATABASES_ROLE;
 use crate::provision::sql::ident;
+use crate::provision::statements::reset_role;
 
 /// A role that exists.
 #[derive(Debug)]
@@ -20,13 +21,25 @@ pub(super) struct Role {
     pub(super) excess: Vec<&'static str>,
     /// Whether we have its rights.
     pub(super) usable: bool,
+    /// Databases in which something is set for its sessions.
+    pub(super) settings_in: Vec<String>,
 }
 
 impl Role {
-    /// Returns the statement that takes away what a role of ours must not have.
-    pub(super) fn repair(&self, name: &str) -> Option<String> {
-        (!self.excess.is_empty())
-            .then(|| format!("ALTER ROLE {} {}", ident(name), self.excess.join(" ")))
+    /// Returns the statements that take away what a role of ours must not have: attributes, and
+    /// settings that it made for itself.
+    pub(super) fn repair(&self, name: &str) -> Vec<String> {
+        let role = ident(name);
+        let mut statements = Vec::new();
+        if !self.excess.is_empty() {
+            statements.push(format!("ALTER ROLE {role} {}", self.excess.join(" ")));
+        }
+        statements.push(reset_role(name));
+        statements.extend(self.settings_in.iter().map(|database| {
+            let database = ident(database);
+            format!("ALTER ROLE {role} IN DATABASE {database} RESET ALL")
+        }));
+        statements
     }
 }
 
@@ -36,7 +49,9 @@ pub(super) async fn roles(client: &Client, names: &[&str]) -> Result<HashMap<Str
         .query_typed(
             "SELECT rolname::text, oid, shobj_description(oid, 'pg_authid'), rolcanlogin, \
              rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, \
-             pg_has_role(current_user, oid, 'USAGE') \
+             pg_has_role(current_user, oid, 'USAGE'), \
+             ARRAY(SELECT d.datname::text FROM pg_db_role_setting s \
+               JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole = pg_roles.oid) \
              FROM pg_roles WHERE rolname = ANY($1)",
             &[(&names, Type::NAME_ARRAY)],
         )
@@ -57,6 +72,7 @@ pub(super) async fn roles(client: &Client, names: &[&str]) -> Result<HashMap<Str
         .map(|(_, remedy)| remedy)
         .collect(),
         usable: row.get(9),
+        settings_in: row.get(10),
     };
     Ok(rows.iter().map(|row| (row.get(0), role(row))).collect())
 }
@@ -90,6 +106,8 @@ pub(super) struct Database {
     pub(super) closed: bool,
     /// Half dropped.
     pub(super) broken: bool,
+    /// Most sessions.
+    pub(super) limit: i32,
     /// Open to the tenant as it should be, and closed to everyone.
     pub(super) settled: bool,
 }
@@ -128,7 +146,8 @@ pub(super) async fn database(
                    AND count(*) FILTER (WHERE a.grantee = t.oid) = 3 \
                  FROM aclexplode(d.datacl) a), \
                NOT EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a \
-                 WHERE a.grantee = 0) \
+                 WHERE a.grantee = 0), \
+               d.datconnlimit \
              FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba \
              LEFT JOIN pg_roles t ON t.rolname = $2 WHERE d.datname = $1",
             &[
@@ -147,6 +166,7 @@ pub(super) async fn database(
             ours: row.get::<_, bool>(1) && by_us,
             unfinished: row.get::<_, bool>(2) && by_us,
             closed: row.get(6),
+            limit: row.get(7),
             broken: row.get(4),
             settled: row.get::<_, Option<bool>>(5).unwrap_or(false),
         }

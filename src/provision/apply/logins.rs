@@ -38,8 +38,8 @@ impl Work<'_> {
         let moved = self
             .move_leftovers(&session, rights, other, roles[other].oid, false)
             .await?;
-        let mut statements: Vec<_> = roles[login].repair(login).into_iter().collect();
-        statements.extend(sql::alter_login(self.spec, slot, Some(verifier)));
+        let mut statements = roles[login].repair(login);
+        statements.push(sql::alter_login(self.spec, slot, Some(verifier)));
         statements.extend(sql::login_settings(self.spec, slot));
         statements.push(sql::grant_owner(self.spec));
         self.execute(&session, rights, &[], statements).await?;
@@ -154,11 +154,10 @@ impl Work<'_> {
                 continue;
             }
             let inside = self.link.inside(&database).await?;
-            let mut statements = sql::hand_over(self.spec, login);
+            let mut statements = vec![sql::hand_over(self.spec, login)];
             if retired {
-                statements.insert(0, sql::lock_privileges(&database));
-            } else {
-                statements.truncate(1);
+                // What is left after that are privileges.
+                statements.extend(sql::drop_owned(&database, &[login]));
             }
             let roles = [login, self.spec.names.owner.as_str()];
             self.execute(&inside.session, rights, &roles, statements)

@@ -8,7 +8,6 @@ use tokio_postgres::types::Type;
 use super::inspect::{self, Role, Standing};
 use super::link::Rights;
 use super::{ProvisionError, Work};
-use crate::provision::limits::connection_limit;
 use crate::provision::mark::Mark;
 use crate::provision::naming::DATABASES_ROLE;
 use crate::provision::plan::Slot;
@@ -83,9 +82,10 @@ impl Work<'_> {
             }
             Some(role) => {
                 Mark::Cluster.check(|| format!("role `{DATABASES_ROLE}`"), role.mark.as_deref())?;
-                let mut statements: Vec<_> = role.repair(DATABASES_ROLE).into_iter().collect();
-                if role.can_login {
-                    statements.push(format!("ALTER ROLE {DATABASES_ROLE} NOLOGIN"));
+                let mut statements = Vec::new();
+                if role.can_login || !role.excess.is_empty() {
+                    statements = role.repair(DATABASES_ROLE);
+                    statements.push(sql::close_login(DATABASES_ROLE));
                 }
                 if !role.usable {
                     statements.push(join);
@@ -155,7 +155,7 @@ impl Work<'_> {
             None => sql::create_owner(self.spec),
             Some(role) => {
                 let owner = &self.spec.names.owner;
-                let mut statements: Vec<_> = role.repair(owner).into_iter().collect();
+                let mut statements = role.repair(owner);
                 if role.can_login {
                     statements.push(sql::close_login(owner));
                 }
@@ -169,12 +169,15 @@ impl Work<'_> {
                 None => statements.extend(sql::create_login(self.spec, slot, verifier)),
                 Some(role) => {
                     statements.extend(role.repair(login));
-                    statements.extend(sql::alter_login(self.spec, slot, verifier));
+                    statements.push(sql::alter_login(self.spec, slot, verifier));
                 }
             }
             statements.extend(sql::login_settings(self.spec, slot));
         }
         statements.push(sql::grant_owner(self.spec));
+        if !roles.is_empty() && self.spec.names.schema.is_none() {
+            statements.extend(self.database_limit(&session).await?);
+        }
         self.execute(&session, rights, &[], statements).await?;
         Ok(format!(
             "{} roles made, {} there; `{}` is open",
@@ -184,11 +187,26 @@ impl Work<'_> {
         ))
     }
 
+    /// Keeps the limit of a database that exists in step with those of its roles.
+    async fn database_limit(&self, session: &Client) -> Result<Option<String>, ProvisionError> {
+        let names = &self.spec.names;
+        let wanted = sql::database_limit(self.spec);
+        let found = inspect::database(session, &names.database, &names.owner, wanted)
+            .await
+            .map_err(|error| self.sql(&error))?;
+        let marked = found.filter(|found| {
+            let standing = inspect::standing(Some(found), &names.database, &[Mark::of(self.spec)]);
+            matches!(standing, Ok(Standing::Marked))
+        });
+        let differs = marked.is_some_and(|found| u32::try_from(found.limit) != Ok(wanted));
+        Ok(differs.then(|| sql::limit_database(self.spec)))
+    }
+
     pub(super) async fn database(&self) -> Result<String, ProvisionError> {
         let names = &self.spec.names;
         let session = self.link.maintenance().await?;
         let rights = self.link.rights(&session).await?;
-        let limit = 2 * connection_limit(&self.spec.settings);
+        let limit = sql::database_limit(self.spec);
         let found = inspect::database(&session, &names.database, &names.owner, limit)
             .await
             .map_err(|error| self.sql(&error))?;

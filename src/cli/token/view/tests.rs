@@ -33,6 +33,7 @@ fn routed(mut report: InspectReport, service: &str, answer: &RouteAnswer) -> Ins
     let route: Route = route(&report.token, &service, catalogue.get(&service), answer);
     report.resolution = Some(Resolution {
         service,
+        age_seconds: asked.then_some(0),
         tier: if asked {
             Tier::TenantManager
         } else {
@@ -118,7 +119,7 @@ claims
 
 route to ledger
   served: a product would serve this request
-  asked: the Tenant Manager, now
+  asked: the Tenant Manager
   onboarding: pg-rw.data.svc:5432/ledger_onboarding_7b0e1c5a, user u_7b0e1c5a_a, sslmode require
   transaction: pg-rw.data.svc:5432/ledger_transaction_7b0e1c5a, user u_7b0e1c5a_a, sslmode require
   warning  store-missing
@@ -157,7 +158,7 @@ claims
 
 route to ledger
   served: a product would serve this request
-  asked: the Tenant Manager, now
+  asked: the Tenant Manager
   onboarding:
   pg-rw.data.svc:5432/ledger_onboarding_7b0e1c5a, user
   u_7b0e1c5a_a, sslmode require
