@@ -378,3 +378,6 @@ fn reactivated_event(draft: &mut Draft, service: &ServiceName) {
         draft.event(EventType::ServiceReactivated, Some(payload));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,8 +98,16 @@ impl SqliteRegistry {
         .map_err(|error| error.to_string())?;
         Self::configure(&writing).map_err(|error| error.to_string())?;
         migrate(&mut writing).map_err(|error| error.to_string())?;
+        let journal: String = writing
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(|error| error.to_string())?;
+        if journal != "wal" {
+            return Err(format!(
+                "its file system does not allow a write-ahead log (SQLite chose `{journal}`)"
+            ));
+        }
         writing
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            .execute_batch("PRAGMA foreign_keys = ON")
             .map_err(|error| error.to_string())?;
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
