@@ -7,6 +7,7 @@ mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
 mod cache_keyspace;
+mod cache_tls;
 mod cache_topology;
 mod cli_completion;
 mod cli_conventions;

@@ -20,6 +20,8 @@ use crate::secret::Secret;
 
 /// Longest time to reach a server and log in.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest time for a TLS handshake, within [`CONNECT_DEADLINE`].
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(4);
 /// Longest time to wait for an answer.
 pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -174,9 +176,11 @@ impl RedisEndpoint {
         let name = ServerName::try_from(self.host.clone())
             .map_err(|_| failed("its host cannot be the name of a certificate".into()))?;
         let config = tls::client_config(self.ca_pem.as_deref())?;
-        let tls = tokio_rustls::TlsConnector::from(config)
-            .connect(name, tcp)
+        // A server without TLS takes the greeting for the beginning of a line and waits for more.
+        let handshake = tokio_rustls::TlsConnector::from(config).connect(name, tcp);
+        let tls = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake)
             .await
+            .map_err(|_| failed("the handshake is not answered; is this a TLS port?".into()))?
             .map_err(|error| failed(error.to_string()))?;
         Ok(Box::new(tls))
     }
