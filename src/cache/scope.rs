@@ -79,7 +79,7 @@ impl Scope {
                 .iter()
                 .map(|place| literal(place))
                 .collect::<Vec<_>>();
-            return Some(overlay(&alternatives, 0));
+            return Some(overlay(&alternatives, |_| true));
         }
         let ids: Vec<_> = self.tenants.iter().flatten().collect();
         let alternatives: Vec<_> = places
@@ -93,11 +93,15 @@ impl Scope {
                 })
             })
             .collect();
-        let unchecked = match ids.as_slice() {
+        let shared = match ids.as_slice() {
             [KeyTenant::Uuid(id)] => "tenant:".len() + shared_prefix(&id.simple().to_string()),
             _ => 0,
         };
-        Some(overlay(&alternatives, unchecked))
+        // The first letters of the places tell little; those around the id's begin tell apart
+        // what stands there in keys of other classes; then the id, where it differs from others.
+        Some(overlay(&alternatives, |at| {
+            (6..12).contains(&at) || at >= shared.max(12)
+        }))
     }
 
     fn may_hold(&self, class: &KeyClass) -> bool {
@@ -140,8 +144,9 @@ fn shared_prefix(id: &str) -> usize {
     row.clamp(8, 24)
 }
 
-/// Lays alternatives over each other. Before `unchecked`, a position where they differ is `?`.
-fn overlay(alternatives: &[Positions], unchecked: usize) -> Vec<u8> {
+/// Lays alternatives over each other. Where they differ, positions that `compare` passes over are
+/// `?`, which costs less than a comparison.
+fn overlay(alternatives: &[Positions], compare: impl Fn(usize) -> bool) -> Vec<u8> {
     let length = alternatives.iter().map(Vec::len).min().unwrap_or(0);
     let mut glob = Vec::with_capacity(length * 5);
     for at in 0..length {
@@ -154,7 +159,7 @@ fn overlay(alternatives: &[Positions], unchecked: usize) -> Vec<u8> {
         match bytes.as_slice() {
             [byte] => push_escaped(&mut glob, *byte),
             // A long list costs more than what it keeps out.
-            many if many.len() > 12 || at < unchecked => glob.push(b'?'),
+            many if many.len() > 12 || !compare(at) => glob.push(b'?'),
             many => {
                 glob.push(b'[');
                 for byte in many {
