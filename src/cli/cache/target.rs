@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -13,6 +14,7 @@ use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::contract::ids::TenantRef;
 use crate::link::redis::RedisEndpoint;
+use crate::output::Console;
 use crate::output::progress::Progress;
 
 /// Flags that choose keys.
@@ -81,7 +83,7 @@ impl ScopeArgs {
 }
 
 impl Chosen {
-    /// Returns the choice in words: `the caches of tracer of tenant acme`.
+    /// Returns the choice in words: `tracer of tenant acme`.
     pub fn describe(&self) -> String {
         let service = match &self.service {
             Some(service) => format!("{service} of "),
@@ -126,42 +128,59 @@ pub fn no_redis() -> Failure {
         .hint_command("start a private one", "lerianctl dev up --detach")
 }
 
+/// Longest silence without a terminal, so that a log shows life.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Shows how far walks over several servers have come.
 pub struct Watch<'a> {
+    console: &'a Console,
     view: Progress<'a>,
-    animate: bool,
-    nodes: Mutex<BTreeMap<String, cache::Progress>>,
+    title: &'static str,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    nodes: BTreeMap<String, cache::Progress>,
+    told: Instant,
 }
 
 impl<'a> Watch<'a> {
     /// Begins.
-    pub fn new(run: &'a Invocation, title: &str) -> Self {
+    pub fn new(run: &'a Invocation, title: &'static str) -> Self {
         Self {
+            console: &run.console,
             view: Progress::new(&run.console, title, 0),
-            animate: run.console.animate,
-            nodes: Mutex::default(),
+            title,
+            seen: Mutex::new(Seen {
+                nodes: BTreeMap::new(),
+                told: Instant::now(),
+            }),
         }
     }
 
     /// Takes the news of one server.
     pub fn see(&self, news: cache::Progress) {
-        let Ok(mut nodes) = self.nodes.lock() else {
+        let Ok(mut seen) = self.seen.lock() else {
             return;
         };
-        nodes.insert(news.node.clone(), news);
-        if self.animate {
-            let sum = |of: fn(&cache::Progress) -> u64| nodes.values().map(of).sum::<u64>();
-            let text = format!("keys, {} caches found", sum(|node| node.found));
-            self.view
-                .set(sum(|node| node.scanned), sum(|node| node.keys), &text);
-        } else {
-            self.view.tick();
+        seen.nodes.insert(news.node.clone(), news);
+        let sum = |of: fn(&cache::Progress) -> u64| seen.nodes.values().map(of).sum::<u64>();
+        let (scanned, keys) = (sum(|node| node.scanned), sum(|node| node.keys));
+        let found = sum(|node| node.found);
+        if self.console.animate {
+            let text = format!("keys, {found} caches found");
+            self.view.set(scanned, keys, &text);
+        } else if seen.told.elapsed() >= SILENCE {
+            seen.told = Instant::now();
+            let title = self.title;
+            self.console
+                .status(format!("{title}: {scanned} of {keys} keys, {found} found"));
         }
     }
 
     /// Returns how many keys were deleted so far.
     pub fn deleted(&self) -> u64 {
-        let nodes = self.nodes.lock();
-        nodes.map_or(0, |nodes| nodes.values().map(|node| node.deleted).sum())
+        let seen = self.seen.lock();
+        seen.map_or(0, |seen| seen.nodes.values().map(|node| node.deleted).sum())
     }
 }
