@@ -2,16 +2,14 @@
 //! nothing, compiled with the same settings, measured in turn in the same run.
 //!
 //! Goal: within twice the time of the empty program. `cargo bench --bench startup`.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a bench prints its figures and stops at the first surprise"
-)]
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
 
 const ROUNDS: usize = 500;
 const GOAL: f64 = 2.0;
@@ -36,11 +34,11 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn run(&self) -> Duration {
-        let input = self
-            .input
-            .as_ref()
-            .map_or_else(Stdio::null, |path| File::open(path).unwrap().into());
+    fn run(&self) -> anyhow::Result<Duration> {
+        let input = match &self.input {
+            Some(path) => File::open(path)?.into(),
+            None => Stdio::null(),
+        };
         let mut command = Command::new(&self.program);
         command
             .args(self.arguments)
@@ -49,18 +47,18 @@ impl Candidate {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let start = Instant::now();
-        let status = command.status().unwrap();
+        let status = command.status().context(self.name)?;
         let taken = start.elapsed();
-        assert_eq!(status.code(), Some(self.status), "{} failed", self.name);
-        taken
+        ensure!(status.code() == Some(self.status), "{} failed", self.name);
+        Ok(taken)
     }
 }
 
 /// Compiles an empty `main` with the settings of the release profile.
-fn empty_program(folder: &Path) -> PathBuf {
+fn empty_program(folder: &Path) -> anyhow::Result<PathBuf> {
     let source = folder.join("empty.rs");
     let program = folder.join("empty");
-    std::fs::write(&source, "fn main() {}\n").unwrap();
+    std::fs::write(&source, "fn main() {}\n")?;
     let status = Command::new(option_env!("RUSTC").unwrap_or("rustc"))
         .args([
             "--edition",
@@ -73,15 +71,15 @@ fn empty_program(folder: &Path) -> PathBuf {
         .args(["-C", "panic=abort", "-o"])
         .args([&program, &source])
         .status()
-        .unwrap();
-    assert!(status.success(), "the empty program does not compile");
-    program
+        .context("rustc")?;
+    ensure!(status.success(), "the empty program does not compile");
+    Ok(program)
 }
 
-fn main() {
-    let folder = tempfile::tempdir().unwrap();
+fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
     let input = folder.path().join("token");
-    std::fs::write(&input, TOKEN).unwrap();
+    std::fs::write(&input, TOKEN)?;
     let lerianctl = PathBuf::from(env!("CARGO_BIN_EXE_lerianctl"));
     let candidate = |name, program: &Path, arguments, input, status| Candidate {
         name,
@@ -94,7 +92,7 @@ fn main() {
     let mut candidates = [
         candidate(
             "empty program",
-            &empty_program(folder.path()),
+            &empty_program(folder.path())?,
             &[][..],
             None,
             0,
@@ -110,13 +108,13 @@ fn main() {
     ];
     for candidate in &candidates {
         for _ in 0..20 {
-            candidate.run();
+            candidate.run()?;
         }
     }
     // In turn, so that whatever else the machine does hits all of them alike.
     for _ in 0..ROUNDS {
         for candidate in &mut candidates {
-            let taken = candidate.run();
+            let taken = candidate.run()?;
             candidate.times.push(taken);
         }
     }
@@ -136,4 +134,5 @@ fn main() {
             median / floor,
         );
     }
+    Ok(())
 }

@@ -41,6 +41,7 @@ mod schema_output;
 mod server_contract;
 mod server_crash;
 mod server_events;
+mod server_full_disk;
 mod server_kit;
 mod server_openapi;
 mod server_operations;

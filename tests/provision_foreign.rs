@@ -6,7 +6,7 @@ use lerianctl::provision::plan::provision_steps;
 use lerianctl::provision::{ProvisionError, Step};
 
 use crate::provision_fixture::{Bench, MODES, Tenant, text};
-use crate::support::{Postgres, cluster};
+use crate::support::{Postgres, cluster, unique};
 
 /// Returns everything about the roles and databases of these names, and the schemas `inside`.
 async fn snapshot(admin: &Session, tenant: &Tenant, inside: Option<&Session>) -> String {
@@ -80,7 +80,8 @@ async fn foreign_roles_are_left_alone() {
     let admin = bench.admin("postgres").await;
     for mode in MODES {
         for which in 0..3 {
-            let tenant = bench.tenant(mode, "aurora").await;
+            // A shared database of its own, which no other test changes meanwhile.
+            let tenant = bench.tenant_of(mode, "aurora", &unique("foreign")).await;
             let names = &tenant.spec.names;
             let name = [&names.owner, &names.logins[0], &names.logins[1]][which];
             let mine = format!("SELECT shobj_description('{name}'::regrole, 'pg_authid')");
@@ -149,7 +150,8 @@ async fn foreign_databases_are_left_alone() {
 async fn foreign_schemas_are_left_alone() {
     let bench = Bench::shared();
     let admin = bench.admin("postgres").await;
-    let tenant = Tenant::new(IsolationMode::Schema, "aurora", "ledger", "onboarding");
+    let module = unique("foreign");
+    let tenant = Tenant::new(IsolationMode::Schema, "aurora", "ledger", &module);
     let steps = provision_steps(&tenant.spec, 0);
     bench.run_all(&tenant, steps[..2].to_vec()).await;
     let inside = bench.admin(&tenant.spec.names.database).await;
@@ -175,7 +177,7 @@ async fn foreign_schemas_are_left_alone() {
 async fn a_foreign_shared_database_is_left_alone() {
     let bench = Bench::shared();
     let admin = bench.admin("postgres").await;
-    let module = crate::support::unique("foreign");
+    let module = unique("foreign");
     let tenant = Tenant::new(IsolationMode::Schema, "aurora", "ledger", &module);
     let name = &tenant.spec.names.database;
     admin

@@ -1,10 +1,14 @@
 //! A provisioned tenant reaches its own and nothing else, in both modes.
 
+use std::time::Duration;
+
 use lerianctl::contract::wire::IsolationMode;
 use lerianctl::provision::plan::provision_steps;
 use lerianctl::provision::{ProvisionError, Step};
+use lerianctl::secret::Secret;
 
 use crate::provision_fixture::{Bench, MODES, Tenant, refusal, text};
+use crate::support::{Postgres, cluster};
 
 #[tokio::test]
 async fn a_tenant_works_in_its_own_place_as_its_owner_role() {
@@ -306,10 +310,10 @@ async fn the_proof_finds_planted_breaches() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_no_password_proves_nothing() {
+async fn a_login_that_is_refused_proves_nothing() {
     let bench = Bench::shared();
     let tenant = bench.tenant(IsolationMode::Database, "aurora").await;
-    let wrong = lerianctl::secret::Secret::new("wrong");
+    let wrong = Secret::new("wrong");
     let claims = bench
         .provisioner
         .prove(&tenant.spec, 0, &wrong, None)
@@ -319,6 +323,41 @@ async fn a_server_that_asks_for_no_password_proves_nothing() {
     assert!(!claims[0].holds);
     assert!(claims[0].evidence.contains("28P01"), "{claims:?}");
     bench.remove(&tenant).await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_no_password_proves_nothing() {
+    let server = Postgres::private();
+    let bench = Bench::on(cluster("main", &server));
+    let tenant = bench.tenant(IsolationMode::Database, "aurora").await;
+    let rules = server.data().join("pg_hba.conf");
+    let strict = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, format!("host all all 127.0.0.1/32 trust\n{strict}")).unwrap();
+    let admin = bench.admin("postgres").await;
+    admin
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    // The main process has read it when a wrong password is enough.
+    let mut anybody = bench.endpoint(&tenant, 0);
+    anybody.password = Some(Secret::new("wrong"));
+    while anybody.connect().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // With the other login closed, and with both open.
+    for open_other in [false, true] {
+        if open_other {
+            bench
+                .run(&tenant, Step::OpenLogin { slot: 1 })
+                .await
+                .unwrap();
+        }
+        let result = bench.run(&tenant, Step::Prove { slot: 0 }).await;
+        assert!(
+            matches!(result, Err(ProvisionError::NotProved(_))),
+            "{result:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,19 @@ impl Caller {
         }
     }
 
+    /// Waits until `/readyz` answers with `status`; an answer may be a second old.
+    pub(crate) async fn readiness_becomes(&self, status: u16) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get("/readyz").await;
+            if answer.status == status {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{}", answer.text);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) async fn connections(&self, tenant: &Value, service: &str) -> Answer {
         let id = tenant["id"].as_str().unwrap();
         self.get(&format!(

@@ -308,7 +308,7 @@ async fn tenants_are_listed_page_by_page_and_found() {
         caller
             .get(&format!("/v1/admin/tenants?{bad}"))
             .await
-            .refusal(422, "request.invalid");
+            .refusal(400, "request.invalid");
     }
     caller
         .get("/v1/admin/tenants?serach=x")

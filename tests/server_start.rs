@@ -195,7 +195,7 @@ async fn while_the_registry_cannot_be_written_changes_are_refused_and_reads_go_o
     assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(caller.connections(&tenant, "reporter").await.status, 200);
     assert_eq!(caller.get(&path(&tenant, "")).await.status, 200);
-    assert_eq!(caller.get("/readyz").await.status, 503);
+    caller.readiness_becomes(503).await;
     let body =
         json!({ "name": slug("late"), "environment": "staging", "isolationMode": "database" });
     caller
@@ -206,7 +206,7 @@ async fn while_the_registry_cannot_be_written_changes_are_refused_and_reads_go_o
     file.execute_batch("ROLLBACK").unwrap();
     let change = caller.post(&suspend, &json!({})).await.expect(200);
     assert_eq!(change["changed"], true);
-    assert_eq!(caller.get("/readyz").await.status, 200);
+    caller.readiness_becomes(200).await;
     caller.post("/v1/admin/tenants", &body).await.expect(201);
     let figures = caller.get("/metrics").await.text;
     assert!(

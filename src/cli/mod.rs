@@ -142,7 +142,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     invocation::report_panics();
     let args: Vec<OsString> = args.into_iter().collect();
     let environment = Environment::of_process();
-    let matches = match command().try_get_matches_from(&args) {
+    // Moving the examples costs more than parsing, so only help pays for it.
+    let matches = Cli::command()
+        .try_get_matches_from(&args)
+        .map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp => command().try_get_matches_from(&args).err().unwrap_or(error),
+            _ => error,
+        });
+    let matches = match matches {
         Ok(matches) => matches,
         Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
     };

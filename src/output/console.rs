@@ -101,7 +101,7 @@ impl Console {
             }
             Format::Csv => match &rows {
                 Some(rows) => write_out(&table::csv(rows, &self.columns, self.headers)),
-                None => return Err("this command has no table, so it has no csv".into()),
+                None => write_out(&table::csv_of_one(&document::of(report), self.headers)),
             },
             Format::Name => self.names(report, rows.as_ref()),
         }

@@ -150,6 +150,30 @@ pub fn csv(rows: &Rows, columns: &[String], headers: bool) -> Vec<u8> {
     writer.into_inner().unwrap_or_default()
 }
 
+/// Renders a document that has no rows as CSV of one row: its plain values by key.
+///
+/// Every command has a csv, so that a change is never made and then refused to be printed.
+pub fn csv_of_one(document: &serde_json::Value, headers: bool) -> Vec<u8> {
+    let plain: Vec<(&String, String)> = document
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| match value {
+            serde_json::Value::String(text) => Some((key, text.clone())),
+            serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
+                Some((key, value.to_string()))
+            }
+            _ => None,
+        })
+        .collect();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    if headers {
+        let _ = writer.write_record(plain.iter().map(|(key, _)| key.as_str()));
+    }
+    let _ = writer.write_record(plain.iter().map(|(_, value)| value.as_str()));
+    writer.into_inner().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +211,8 @@ mod tests {
         let some = String::from_utf8(csv(&sample(), &["note".into()], false)).unwrap();
         assert!(some.starts_with("n1\n"));
         assert_eq!(unknown_column(&sample(), &["nope".into()]), Some("nope"));
+        let one = serde_json::json!({"kind": "Change", "changed": true, "plan": {}});
+        let text = String::from_utf8(csv_of_one(&one, true)).unwrap();
+        assert_eq!(text, "changed,kind\ntrue,Change\n");
     }
 }

@@ -4,18 +4,21 @@
 //! database that is gone or a typing error refuse, too, and prove nothing. The first claim is the
 //! positive control for all the others: the same login gets in where it should.
 
+mod attempt;
+mod facts;
+
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
 
 use super::apply::{ProvisionError, sql_error};
-use super::mark::Mark;
 use super::plan::{DatabaseSpec, Slot};
 use super::sql::ident;
 use super::{Cluster, naming::DATABASES_ROLE};
 use crate::contract::admin::Claim;
 use crate::link::LinkError;
-use crate::link::postgres::{ConnectError, PostgresEndpoint, Session};
+use crate::link::postgres::{ConnectError, PostgresEndpoint};
 use crate::secret::Secret;
+use attempt::{Answer, attempt, login};
+use facts::Facts;
 
 /// A privilege is missing.
 const NO_PRIVILEGE: &str = "42501";
@@ -115,31 +118,6 @@ impl List {
     }
 }
 
-/// What the catalogue says to the tenant's own session.
-struct Facts {
-    database: String,
-    session_user: String,
-    current_user: String,
-    schema: Option<String>,
-    attributes: Vec<String>,
-    memberships: Vec<String>,
-    members: Vec<String>,
-    path_pinned: bool,
-    public_rights: Vec<String>,
-    database_owner: String,
-    open_to_public: Vec<String>,
-    other_is_open: bool,
-    foreign: Foreign,
-}
-
-/// What there is of the foreign tenant.
-struct Foreign {
-    database: bool,
-    schema: bool,
-    owner: bool,
-    may_enter: bool,
-}
-
 struct Proof<'a> {
     spec: &'a DatabaseSpec,
     slot: Slot,
@@ -151,54 +129,6 @@ struct Proof<'a> {
 impl Proof<'_> {
     fn sql(&self, error: &tokio_postgres::Error) -> ProvisionError {
         sql_error(&self.action, error)
-    }
-
-    async fn facts(&self, session: &Client) -> Result<Facts, ProvisionError> {
-        let names = &self.spec.names;
-        let roles: Vec<&str> = self.spec.roles().to_vec();
-        let other = self.spec.login(self.slot ^ 1);
-        let foreign = self.foreign.map(|foreign| &foreign.names);
-        let foreign_database = foreign.map_or("", |names| &names.database);
-        let foreign_schema = foreign
-            .and_then(|names| names.schema.as_deref())
-            .unwrap_or("");
-        let foreign_owner = foreign.map_or("", |names| &names.owner);
-        let mine = Mark::of(self.spec).to_string();
-        let row = session
-            .query_typed_one(
-                FACTS,
-                &[
-                    (&roles, Type::NAME_ARRAY),
-                    (&names.schema.as_deref().unwrap_or("public"), Type::TEXT),
-                    (&other, Type::NAME),
-                    (&foreign_database, Type::NAME),
-                    (&foreign_schema, Type::NAME),
-                    (&foreign_owner, Type::NAME),
-                    (&mine, Type::TEXT),
-                ],
-            )
-            .await
-            .map_err(|error| self.sql(&error))?;
-        Ok(Facts {
-            database: row.get(0),
-            session_user: row.get(1),
-            current_user: row.get(2),
-            schema: row.get(3),
-            attributes: row.get(4),
-            memberships: row.get(5),
-            members: row.get(6),
-            path_pinned: row.get(7),
-            public_rights: row.get(8),
-            database_owner: row.get(9),
-            open_to_public: row.get(10),
-            other_is_open: row.get(11),
-            foreign: Foreign {
-                database: row.get(12),
-                schema: row.get(13),
-                owner: row.get(14),
-                may_enter: row.get(15),
-            },
-        })
     }
 
     /// What must work.
@@ -455,69 +385,6 @@ impl Proof<'_> {
     }
 }
 
-/// What PostgreSQL answered to something that was tried.
-enum Answer {
-    Allowed,
-    Refused { sqlstate: String, message: String },
-}
-
-impl Answer {
-    fn is_refused_with(&self, code: &str) -> bool {
-        matches!(self, Self::Refused { sqlstate, .. } if sqlstate == code)
-    }
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Allowed => f.write_str("it was allowed"),
-            Self::Refused { sqlstate, message } if message.contains(sqlstate) => {
-                write!(f, "refused: {message}")
-            }
-            Self::Refused { sqlstate, message } => write!(f, "refused: {message} ({sqlstate})"),
-        }
-    }
-}
-
-/// Tries a statement in a transaction that is rolled back.
-async fn attempt(session: &Client, statement: &str) -> Result<Answer, tokio_postgres::Error> {
-    let script = format!("BEGIN; {statement}");
-    // Sent together: a session is never left inside of the transaction.
-    let (tried, rolled_back) = tokio::join!(
-        session.batch_execute(&script),
-        session.batch_execute("ROLLBACK")
-    );
-    rolled_back?;
-    let Err(error) = tried else {
-        return Ok(Answer::Allowed);
-    };
-    let Some(db) = error.as_db_error() else {
-        return Err(error);
-    };
-    Ok(Answer::Refused {
-        sqlstate: db.code().code().to_owned(),
-        message: crate::link::redis::printable(db.message()),
-    })
-}
-
-/// Tries to log in.
-async fn login(endpoint: &PostgresEndpoint) -> Result<Answer, ProvisionError> {
-    match endpoint.try_connect("").await {
-        Ok(session) => {
-            Session::close(session).await;
-            Ok(Answer::Allowed)
-        }
-        Err(ConnectError {
-            link: LinkError::Refused { reason, .. },
-            sqlstate,
-        }) => Ok(Answer::Refused {
-            sqlstate: sqlstate.unwrap_or_default(),
-            message: reason,
-        }),
-        Err(error) => Err(error.link.into()),
-    }
-}
-
 /// Returns a name that no product has given to anything.
 fn probe_name() -> String {
     let random = u64::from_le_bytes(crate::secret::random_bytes());
@@ -531,45 +398,3 @@ fn or_none(items: &[String], none: &str) -> String {
         items.join(", ")
     }
 }
-
-/// One question for all that the catalogue knows. Everything is qualified: the session's own
-/// search path starts with a schema of the tenant's.
-const FACTS: &str = "\
-WITH RECURSIVE reach(oid) AS (
-  SELECT m.roleid FROM pg_catalog.pg_auth_members m
-    JOIN pg_catalog.pg_roles r ON r.oid = m.member WHERE r.rolname = session_user
-  UNION
-  SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN reach ON reach.oid = m.member)
-SELECT current_database()::text, session_user::text, current_user::text, current_schema()::text,
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname = ANY ($1)
-    AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)),
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_roles r JOIN reach ON reach.oid = r.oid
-    ORDER BY 1),
-  ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_auth_members m
-    JOIN pg_catalog.pg_roles r ON r.oid = m.member
-    JOIN pg_catalog.pg_roles own ON own.oid = m.roleid
-    WHERE own.rolname = ANY ($1)
-      AND pg_catalog.shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'
-      AND pg_catalog.shobj_description(r.oid, 'pg_authid') <> $7),
-  $2 = 'public' OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s
-    JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-    JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
-    WHERE r.rolname = session_user AND d.datname = current_database()
-      AND ('search_path=' || $2) = ANY (s.setconfig)),
-  ARRAY(SELECT a.privilege_type FROM pg_catalog.pg_database d,
-    pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
-    WHERE d.datname = current_database() AND a.grantee = 0),
-  (SELECT pg_catalog.pg_get_userbyid(d.datdba)::text FROM pg_catalog.pg_database d
-    WHERE d.datname = current_database()),
-  ARRAY(SELECT d.datname::text FROM pg_catalog.pg_database d
-    WHERE d.datname IN ('postgres', 'template1') AND d.datallowconn
-      AND pg_catalog.has_database_privilege('public', d.oid, 'CONNECT')),
-  coalesce((SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.rolname = $3), false),
-  EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname = $4),
-  EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = $5),
-  EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = $6),
-  coalesce((SELECT CASE WHEN $2 = 'public'
-      THEN pg_catalog.has_database_privilege(r.oid, current_database()::text, 'CONNECT')
-      ELSE EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = $2
-        AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')) END
-    FROM pg_catalog.pg_roles r WHERE r.rolname = $6), false)";

@@ -46,6 +46,15 @@ enum Trouble {
     Silence,
 }
 
+/// What the dispatcher remembers between two looks at the outbox.
+#[derive(Debug, Default)]
+struct Memory {
+    /// By channel.
+    allowances: HashMap<String, Allowance>,
+    /// Published and not marked yet, because the registry did not answer: never sent again.
+    unmarked: Vec<(i64, u64)>,
+}
+
 /// How many paced events a channel may take now.
 #[derive(Debug)]
 struct Allowance {
@@ -86,10 +95,10 @@ pub(crate) async fn dispatch(
     mut closing: watch::Receiver<bool>,
 ) {
     let mut publisher = Publisher::new(endpoint.clone());
-    let mut allowances = HashMap::new();
+    let mut memory = Memory::default();
     let mut failures = 0_u32;
     while !*closing.borrow() {
-        let pass = pass(&tenancy, &mut publisher, &mut allowances);
+        let pass = pass(&tenancy, &mut publisher, &mut memory);
         let ended = tokio::select! {
             ended = pass => ended,
             _ = closing.wait_for(|closing| *closing) => break,
@@ -133,7 +142,7 @@ pub(crate) async fn dispatch(
     }
     // What was changed just before the end is told now if Redis is there; if not, it is kept.
     let mut publisher = Publisher::new(endpoint);
-    let last = pass(&tenancy, &mut publisher, &mut allowances);
+    let last = pass(&tenancy, &mut publisher, &mut memory);
     let _ = tokio::time::timeout(LAST_MOMENT, last).await;
 }
 
@@ -142,12 +151,13 @@ pub(crate) async fn dispatch(
 async fn pass(
     tenancy: &Tenancy,
     publisher: &mut Publisher,
-    allowances: &mut HashMap<String, Allowance>,
+    memory: &mut Memory,
 ) -> Result<Option<Instant>, Trouble> {
     let mut held: HashSet<TenantId> = HashSet::new();
     let mut released: HashSet<TenantId> = HashSet::new();
     let mut held_until: Option<Instant> = None;
     let mut after = 0;
+    mark(tenancy, memory).await?;
     loop {
         let rows = tenancy.registry.outbox(after, BATCH).await?;
         let Some(last) = rows.last() else {
@@ -161,7 +171,8 @@ async fn pass(
             }
             if row.paced && !released.contains(&row.tenant_id) {
                 let now = Instant::now();
-                let allowance = allowances
+                let allowance = memory
+                    .allowances
                     .entry(row.channel.clone())
                     .or_insert_with(|| Allowance::new(now));
                 if !allowance.take(now) {
@@ -177,7 +188,7 @@ async fn pass(
             }
             batch.push(row);
         }
-        publish(tenancy, publisher, batch).await?;
+        publish(tenancy, publisher, batch, memory).await?;
     }
 }
 
@@ -185,6 +196,7 @@ async fn publish(
     tenancy: &Tenancy,
     publisher: &mut Publisher,
     batch: Vec<OutboxRow>,
+    memory: &mut Memory,
 ) -> Result<(), Trouble> {
     if batch.is_empty() {
         return Ok(());
@@ -220,12 +232,19 @@ async fn publish(
     tenancy
         .metrics
         .events_published(u64::try_from(batch.len()).unwrap_or(u64::MAX), unheard);
-    let receivers = batch
-        .iter()
-        .zip(counts)
-        .map(|(row, count)| (row.sequence, count))
-        .collect();
-    tenancy.registry.published(receivers).await?;
+    let receivers = batch.iter().zip(counts);
+    memory
+        .unmarked
+        .extend(receivers.map(|(row, count)| (row.sequence, count)));
+    mark(tenancy, memory).await
+}
+
+/// Marks what was published.
+async fn mark(tenancy: &Tenancy, memory: &mut Memory) -> Result<(), Trouble> {
+    if !memory.unmarked.is_empty() {
+        tenancy.registry.published(memory.unmarked.clone()).await?;
+        memory.unmarked.clear();
+    }
     Ok(())
 }
 

@@ -266,8 +266,12 @@ fn detach(run: &Invocation, args: &UpArgs, data: &Path) -> Result<(), Failure> {
     if let Some(status) = running {
         run.console
             .status("the development stack runs already; nothing was changed");
-        let server = status.server.unwrap_or_default();
-        run.console.out(&format!("server: {server}\nready\n"));
+        let ready = already(&status);
+        if let Some(path) = &args.ready_file {
+            crate::config::store::write_private(path, &format!("{ready}\n"))
+                .map_err(|error| internal("writing the ready file", error))?;
+        }
+        show_ready(run, &ready);
         return Ok(());
     }
     let folder = tempfile::tempdir().map_err(|error| internal("making a folder", error))?;
@@ -333,6 +337,25 @@ fn detach(run: &Invocation, args: &UpArgs, data: &Path) -> Result<(), Failure> {
     let ready: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     show_ready(run, &ready);
     Ok(())
+}
+
+/// Returns what a stack that runs already would have announced.
+fn already(status: &stack::Status) -> serde_json::Value {
+    let address = |server: &Option<stack::ServerStatus>| {
+        let server = server.as_ref()?;
+        Some(format!("{}:{}", server.host, server.port))
+    };
+    crate::output::document::wrap(
+        "Ready",
+        serde_json::json!({
+            "server": status.server,
+            "pid": status.supervisor,
+            "postgres": address(&status.postgres),
+            "redis": address(&status.redis),
+            "environment": ENVIRONMENT,
+            "data": status.data,
+        }),
+    )
 }
 
 /// Gives the process that stays what was asked of this one.

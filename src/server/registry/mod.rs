@@ -234,7 +234,8 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<(String, TenantId)>, RegistryError>;
     /// Returns when the next operation becomes due, if one waits for a time.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, RegistryError>;
-    /// Returns ids of operations that were begun and not ended.
+    /// Returns ids of operations that were begun and not ended, and makes all of them due: for
+    /// the start of a server.
     async fn interrupted(&self) -> Result<Vec<String>, RegistryError>;
     /// Notes that an operation is being worked on (again).
     async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError>;

@@ -237,8 +237,5 @@ fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 /// Writes the answer of a change.
 fn reply((status, body): Reply) -> Response {
-    if status == StatusCode::NO_CONTENT {
-        return status.into_response();
-    }
     json(status, body)
 }

@@ -17,7 +17,7 @@ use crate::server::vault::Place;
 /// Parts of the memory, so that workers seldom wait for each other. A power of two.
 const SHARDS: usize = 16;
 /// Tenants that a part remembers; when full it starts over.
-const PER_SHARD: usize = 2048;
+const PER_SHARD: usize = 1024;
 
 /// A status and a JSON body that can be given again.
 #[derive(Debug, Clone)]

@@ -8,11 +8,14 @@ use serde::Deserialize;
 use super::associate::{association_not_found, refuse_purged};
 use super::draft::{Draft, Outcome};
 use super::validate::Problems;
-use super::{Current, Intent, Reply, Target, Tenancy, payloads, render_change, tenant_not_found};
+use super::{
+    Current, Intent, Reply, Target, Tenancy, payloads, render_change, tenant_not_found, to_body,
+};
 use crate::contract::ServiceName;
 use crate::contract::admin::{AssociationStatus, Change, TenantStatus};
 use crate::contract::event::EventType;
 use crate::contract::ids::TenantRef;
+use crate::contract::wire::{AssociationCreated, TenantCreated};
 use crate::server::error::ApiError;
 use crate::server::registry::{AssociationState, Pair, Tenant};
 
@@ -85,14 +88,16 @@ fn active_services(tenant: &Tenant) -> Vec<ServiceName> {
         .collect()
 }
 
-/// Renders a change for the contract: no content, or 409 when it was so already.
+/// Renders a change for the contract, or 409 when it was so already: the official client takes
+/// both for done.
 fn render_contract(
     change: &Change,
     code: &'static str,
     already: &'static str,
+    body: &impl serde::Serialize,
 ) -> Result<Reply, ApiError> {
     if change.changed {
-        Ok((StatusCode::NO_CONTENT, String::new()))
+        Ok((StatusCode::OK, to_body(body)?))
     } else {
         Err(ApiError::conflict(code, already))
     }
@@ -193,7 +198,13 @@ impl Tenancy {
                 refuse_purged_as_unknown(&current, tenant)?;
                 suspend_service(current, &service)
             },
-            |change, _| render_contract(change, "association.suspended", "already suspended"),
+            |change, _| {
+                let body = AssociationCreated {
+                    service_name: service.clone(),
+                    status: AssociationStatus::Suspended.as_str().to_owned(),
+                };
+                render_contract(change, "association.suspended", "already suspended", &body)
+            },
         )
         .await
     }
@@ -212,7 +223,14 @@ impl Tenancy {
                 refuse_purged_as_unknown(&current, tenant)?;
                 reactivate_tenant(current, true)
             },
-            |change, _| render_contract(change, "tenant.not_suspended", "not suspended"),
+            |change, _| {
+                let body = change.tenant.as_ref().map(|tenant| TenantCreated {
+                    id: tenant.id.clone(),
+                    slug: tenant.slug.clone(),
+                    status: tenant.status.as_str().to_owned(),
+                });
+                render_contract(change, "tenant.not_suspended", "not suspended", &body)
+            },
         )
         .await
     }
@@ -360,3 +378,6 @@ fn reactivated_event(draft: &mut Draft, service: &ServiceName) {
         draft.event(EventType::ServiceReactivated, Some(payload));
     }
 }
+
+#[cfg(test)]
+mod tests;

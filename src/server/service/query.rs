@@ -125,7 +125,7 @@ impl Tenancy {
         {
             problems.add("status", "is not `active`, `suspended`, `purged` or `all`");
         }
-        problems.finish()?;
+        problems.finish_query()?;
         let filter = TenantFilter {
             search: raw
                 .search
@@ -179,7 +179,7 @@ impl Tenancy {
             }
             state
         });
-        problems.finish()?;
+        problems.finish_query()?;
         let tenant = match &raw.tenant {
             Some(text) => Some(self.tenant_id(text).await?),
             None => None,

@@ -136,6 +136,18 @@ fn plan_removal(
     let removed = association.state == AssociationState::Purged;
     if removed {
         let running = under_way(&unfinished, service, &[OperationKind::Remove]).cloned();
+        if let Some(running) = running
+            .as_ref()
+            .filter(|running| drop_data && !running.parameters.drop_data)
+        {
+            return Err(ApiError::conflict(
+                "operation.in_progress",
+                format!(
+                    "operation `{}` removes `{service}` and keeps its data; ask again once it has ended",
+                    running.id
+                ),
+            ));
+        }
         // Removing again with the data is how kept data is dropped later.
         if running.is_some() || !(drop_data && kept) {
             return Ok(Outcome::under_way(tenant, running));

@@ -43,6 +43,12 @@ impl Problems {
         }
     }
 
+    /// Refuses when something is wrong with a query.
+    pub(crate) fn finish_query(self) -> Result<(), ApiError> {
+        self.finish()
+            .map_err(|refusal| ApiError::malformed(refusal.message))
+    }
+
     /// Checks free text: not too long, no control characters.
     fn text(&mut self, field: &str, text: &str, longest: usize) {
         let length = text.chars().count();

@@ -10,7 +10,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +29,9 @@ use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
 use writer::{Durability, FileLock, Writer};
+
+/// Free bytes below which the registry does not count as writable.
+const LEAST_SPACE: u64 = 1024 * 1024;
 
 impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> Self {
@@ -51,6 +54,7 @@ impl From<rusqlite::Error> for RegistryError {
 /// The registry on SQLite.
 #[derive(Debug)]
 pub(crate) struct SqliteRegistry {
+    path: PathBuf,
     writer: Writer,
     readers: Vec<Mutex<Connection>>,
     closed: AtomicBool,
@@ -94,8 +98,16 @@ impl SqliteRegistry {
         .map_err(|error| error.to_string())?;
         Self::configure(&writing).map_err(|error| error.to_string())?;
         migrate(&mut writing).map_err(|error| error.to_string())?;
+        let journal: String = writing
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(|error| error.to_string())?;
+        if journal != "wal" {
+            return Err(format!(
+                "its file system does not allow a write-ahead log (SQLite chose `{journal}`)"
+            ));
+        }
         writing
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")
+            .execute_batch("PRAGMA foreign_keys = ON")
             .map_err(|error| error.to_string())?;
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
@@ -112,6 +124,7 @@ impl SqliteRegistry {
             .map_err(|error| error.to_string())?;
         let writer = Writer::start(writing, lock).map_err(|error| error.to_string())?;
         Ok(Self {
+            path: path.to_owned(),
             writer,
             readers,
             closed: AtomicBool::new(false),
@@ -363,7 +376,8 @@ impl Registry for SqliteRegistry {
     }
 
     async fn interrupted(&self) -> Result<Vec<String>, RegistryError> {
-        self.read(operations::interrupted)
+        self.write(Durability::ProcessDeath, operations::interrupted)
+            .await
     }
 
     async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError> {
@@ -433,6 +447,14 @@ impl Registry for SqliteRegistry {
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {
+        // A small write may still find room where a real one does not.
+        if let Ok(disk) = rustix::fs::statvfs(&self.path)
+            && disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_SPACE
+        {
+            return Err(RegistryError::Unavailable(
+                "the disk under it is full".into(),
+            ));
+        }
         self.write(Durability::ProcessDeath, |connection| {
             connection.execute(
                 "INSERT INTO meta VALUES ('written_at', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",

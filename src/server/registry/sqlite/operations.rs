@@ -192,8 +192,12 @@ pub(super) fn next_due(
         .transpose()
 }
 
-/// Returns the operations that were begun and not ended.
+/// Returns the operations that were begun and not ended; none of them waits any longer.
 pub(super) fn interrupted(connection: &Connection) -> Result<Vec<String>, RegistryError> {
+    connection.execute(
+        "UPDATE operations INDEXED BY operations_waiting SET retry_at = NULL WHERE state < 2",
+        [],
+    )?;
     let mut statement = connection.prepare_cached(
         "SELECT id FROM operations INDEXED BY operations_waiting WHERE state < 2 AND state = 1",
     )?;

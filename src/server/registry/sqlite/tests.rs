@@ -206,6 +206,7 @@ async fn operations_of_a_tenant_wait_for_each_other_and_scheduled_ones_stand_asi
     assert_eq!(due(now()).await, std::slice::from_ref(&other.id));
     let interrupted = registry.interrupted().await.unwrap();
     assert_eq!(interrupted, std::slice::from_ref(&first.id));
+    assert_eq!(due(now()).await, [first.id.clone(), other.id.clone()]);
 
     let begun = registry.begin(&first.id).await.unwrap().unwrap();
     assert_eq!(begun.attempts, 2);
