@@ -103,7 +103,7 @@ fn the_view_for_a_person_says_what_goes_what_stays_and_why() {
         "ledger.balance ",
         "the live balance, ahead of PostgreSQL until it is synced",
         "its type is hash, and such a cache is a string",
-        "its name holds `lock:`",
+        "its name holds `:lock`",
         "tenant:acme:something:nobody:knows",
     ] {
         assert!(output.stdout.contains(text), "{text}\n{output}");

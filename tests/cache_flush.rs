@@ -149,7 +149,7 @@ async fn what_is_kept_is_reported_with_the_reason() {
     );
     assert_eq!(count("ledger.settings", Kept::Type("hash".into())), 1);
     assert_eq!(count("fetcher.schema", Kept::Type("list".into())), 1);
-    let denied = Kept::Refused(cache::Refusal::Denied("lock:"));
+    let denied = Kept::Refused(cache::Refusal::Denied(":lock"));
     assert_eq!(count("fetcher.schema", denied), 1);
     assert_eq!(
         count("unclassified", Kept::Verdict(Verdict::Unclassified)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::cache::{self, Flush, Tally};
+use crate::cache::{self, Flush, Kept, Tally};
 use crate::output::{Report, Rows, Tone, View};
 
 /// What a flush did, or would do.
@@ -70,7 +70,7 @@ pub struct FlushedServer {
 pub struct KeptClass {
     /// Kind.
     pub class: String,
-    /// `safe`, `pointless`, `no`, `never` or `unclassified`.
+    /// `pointless`, `no`, `never` or `unclassified`; `refused` where the kind is a cache.
     pub verdict: String,
     /// Why they stay.
     pub reason: String,
@@ -127,7 +127,10 @@ impl CacheFlushReport {
                 Some(known) => known.keys += keys,
                 None => self.kept.push(KeptClass {
                     class: id.to_owned(),
-                    verdict: class.verdict.as_str().to_owned(),
+                    verdict: match why {
+                        Kept::Verdict(verdict) => verdict.as_str().to_owned(),
+                        Kept::Refused(_) | Kept::Type(_) => "refused".to_owned(),
+                    },
                     reason,
                     keys,
                 }),
