@@ -214,6 +214,6 @@ impl Work<'_> {
             postgres_protocol::password::scram_sha_256(password.expose().as_bytes())
         })
         .await
-        .map_err(|error| self.refuse(error.to_string()))
+        .map_err(|error| ProvisionError::unfinished(&self.action, &error))
     }
 }

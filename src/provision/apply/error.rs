@@ -54,6 +54,18 @@ impl ProvisionError {
         }
     }
 
+    /// Returns the error of work in the background that did not end.
+    ///
+    /// A cancelled task says that the process ends, and nothing about the step: it is done again
+    /// at the next start, and must never count as given up.
+    pub(super) fn unfinished(action: &str, error: &tokio::task::JoinError) -> Self {
+        Self::Sql {
+            action: action.to_owned(),
+            reason: error.to_string(),
+            transient: error.is_cancelled(),
+        }
+    }
+
     /// Returns true when something was gone that was there when we looked: another session
     /// removes it, too. Looking again tells.
     pub(super) fn is_vanished(&self) -> bool {
@@ -144,5 +156,25 @@ mod tests {
         ] {
             assert_eq!(is_transient(&code, message, schema), transient, "{code:?}");
         }
+    }
+
+    #[test]
+    fn work_that_ends_with_the_process_is_done_again_and_a_panic_is_not() {
+        let other = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let ending = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let handle = ending.handle().clone();
+        ending.shutdown_background();
+        let cancelled = other.block_on(handle.spawn_blocking(|| ())).unwrap_err();
+        assert!(cancelled.is_cancelled());
+        assert!(ProvisionError::unfinished("set up roles", &cancelled).is_transient());
+
+        let panicked = other
+            .block_on(async { tokio::task::spawn_blocking(|| panic!("planted")).await })
+            .unwrap_err();
+        assert!(!ProvisionError::unfinished("set up roles", &panicked).is_transient());
     }
 }
