@@ -185,6 +185,7 @@ async fn main() {
         rotation_grace: Duration::from_mins(5),
         jobs: 4,
         drain: Duration::from_secs(5),
+        access: lerianctl::server::AccessSettings::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = listener.local_addr().unwrap();

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::auth::{ApiKeys, stored_digest};
+use super::keys::{self, ApiKeys, stored_digest};
 use super::listener::{BoundedListener, Peer};
 use super::metrics::Metrics;
 use super::operations::{self, Progress};
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
         Arc::clone(&tenancy),
-        registry.keys,
+        Arc::clone(&registry.keys),
         ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             event_redis: settings
@@ -82,7 +82,14 @@ pub(super) async fn serve(
         closing.clone(),
         recovered,
     ));
-    let mut helpers = vec![tokio::spawn(prune(Arc::clone(&tenancy), closing.clone()))];
+    let mut helpers = vec![
+        tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(keys::watch(
+            registry.keys,
+            Arc::clone(&registry.registry),
+            closing.clone(),
+        )),
+    ];
     if let Some(redis) = settings.event_redis {
         helpers.push(tokio::spawn(outbox::dispatch(
             Arc::clone(&tenancy),
@@ -178,7 +185,7 @@ impl Drop for AbortOnDrop {
 /// An opened registry.
 struct Opened {
     registry: Arc<dyn Registry>,
-    keys: ApiKeys,
+    keys: Arc<ApiKeys>,
 }
 
 /// Opens the registry and checks the master key against it.
@@ -211,13 +218,24 @@ async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, Server
         .filter(|key| !key.is_empty())
         .map(|key| stored_digest(vault, key.expose()))
         .collect();
+    if settings.access.forget_api_keys {
+        registry.forget_api_keys().await.map_err(read)?;
+    }
     let stored = registry.api_keys(digests).await.map_err(read)?;
-    if stored.is_empty() {
-        tracing::warn!("no API key is accepted: every request but the open ones is refused");
+    let keys = ApiKeys::new(&stored, settings.access.rate_limit);
+    keys.refresh(&registry).await.map_err(read)?;
+    if !keys.has_operator() {
+        if settings.access.forget_api_keys {
+            registry.close().await;
+            return Err(ServerError::NoAccess(
+                "no key of an operator is active, and no other key is to be accepted: nobody could use this server".into(),
+            ));
+        }
+        tracing::warn!("no key of an operator is accepted: nobody can change anything");
     }
     Ok(Opened {
         registry: Arc::new(registry),
-        keys: ApiKeys::new(&stored),
+        keys: Arc::new(keys),
     })
 }
 

@@ -4,6 +4,7 @@
 //! operations and events. A commit is refused as stale when the tenant changed since it was
 //! read, so rules stay pure and any number of writers is safe.
 
+pub(crate) mod keys;
 pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
@@ -16,9 +17,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
+pub(crate) use keys::{KeyCursor, KeyFilter, NewKey, StoredKey};
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
     StoredOwner, Tenant,
@@ -182,6 +184,14 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError>;
+    /// As [`Registry::active`], of tenants of `environments` only.
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError>;
     /// Returns up to `limit` databases that exist, by tenant, service and module.
     async fn databases(
         &self,
@@ -257,6 +267,27 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     ) -> Result<bool, RegistryError>;
     /// Notes how many subscribers received each event.
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError>;
+
+    /// Returns how often keys were changed: cheap, and asked all the time.
+    async fn keys_revision(&self) -> Result<i64, RegistryError>;
+    /// Returns every key that is active at `now`.
+    async fn active_keys(&self, now: Timestamp) -> Result<Vec<StoredKey>, RegistryError>;
+    /// Returns the keys of this id or name, ended ones included, the newest first.
+    async fn keys_named(&self, name: &str) -> Result<Vec<StoredKey>, RegistryError>;
+    /// Returns up to `limit` keys, the newest first, before `before`.
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, RegistryError>;
+    /// Keeps a new key. Stale when its name is taken, or when the key that it takes over from has
+    /// ended or has a successor.
+    async fn add_key(&self, key: NewKey) -> Result<(), RegistryError>;
+    /// Withdraws keys.
+    async fn revoke_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), RegistryError>;
+    /// Notes when keys were last used.
+    async fn keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError>;
 
     /// Returns the answer kept under an idempotency key.
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -24,6 +24,8 @@ const PER_SHARD: usize = 1024;
 pub(crate) struct Answer {
     /// Status.
     pub(crate) status: StatusCode,
+    /// Environment of the tenant.
+    pub(crate) environment: Arc<str>,
     /// Body. Holds passwords.
     pub(crate) body: Bytes,
 }
@@ -149,9 +151,11 @@ impl Tenancy {
         let found = self.noted(self.registry.handed_out(&id, &service).await)?;
         let (tenant, sealed) = found.ok_or_else(unknown)?;
         let association = tenant.associations.get(&service).ok_or_else(unknown)?;
+        let environment = Arc::from(tenant.environment.as_str());
         let answer = match tenant.pair(&service) {
             Pair::Active => Answer {
                 status: StatusCode::OK,
+                environment,
                 body: Bytes::from(to_body(&self.config(
                     &tenant,
                     &service,
@@ -163,6 +167,7 @@ impl Tenancy {
                 let refusal = refusal(other, &tenant, &service);
                 Answer {
                     status: refusal.status,
+                    environment,
                     body: Bytes::from(to_body(&refusal.body())?),
                 }
             }
@@ -290,6 +295,7 @@ mod tests {
     fn answer(text: &'static str) -> Answer {
         Answer {
             status: StatusCode::OK,
+            environment: "staging".into(),
             body: Bytes::from_static(text.as_bytes()),
         }
     }

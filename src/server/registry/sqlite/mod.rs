@@ -1,5 +1,6 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
+mod keys;
 mod operations;
 mod outbox;
 mod tenants;
@@ -21,11 +22,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::migrations::migrate;
 use super::{
-    Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
-    RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+    Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewKey, Operation, OperationFilter,
+    OutboxRow, Registry, RegistryError, Replay, Setback, Statistics, StepDone, StoredKey, Tenant,
+    TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
 use writer::{Durability, FileLock, Writer};
@@ -226,6 +228,15 @@ impl SqliteRegistry {
         .await
     }
 
+    /// Forgets the API keys that servers were started with.
+    pub(crate) async fn forget_api_keys(&self) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, |connection| {
+            connection.execute("DELETE FROM api_keys", [])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Limits the size of the file, to see what a full disk does.
     #[cfg(test)]
     pub(crate) async fn limit_pages(&self, pages: u32) {
@@ -290,6 +301,16 @@ impl Registry for SqliteRegistry {
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
         self.read(|connection| tenants::active(connection, service, after, limit))
+    }
+
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError> {
+        self.read(|connection| tenants::active_in(connection, service, environments, after, limit))
     }
 
     async fn databases(
@@ -422,6 +443,48 @@ impl Registry for SqliteRegistry {
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError> {
         self.write(Durability::ProcessDeath, move |connection| {
             outbox::published(connection, &receivers)
+        })
+        .await
+    }
+
+    async fn keys_revision(&self) -> Result<i64, RegistryError> {
+        self.read(keys::revision)
+    }
+
+    async fn active_keys(&self, now: Timestamp) -> Result<Vec<StoredKey>, RegistryError> {
+        self.read(|connection| keys::active(connection, now))
+    }
+
+    async fn keys_named(&self, name: &str) -> Result<Vec<StoredKey>, RegistryError> {
+        self.read(|connection| keys::named(connection, name))
+    }
+
+    async fn keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<StoredKey>, RegistryError> {
+        self.read(|connection| keys::page(connection, filter, before, limit))
+    }
+
+    async fn add_key(&self, key: NewKey) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::add(connection, &key)
+        })
+        .await
+    }
+
+    async fn revoke_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::revoke(connection, &ids, at)
+        })
+        .await
+    }
+
+    async fn keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            keys::used(connection, &uses)
         })
         .await
     }
