@@ -1,5 +1,6 @@
 //! `lerianctl server …`: the Tenant Manager.
 
+pub mod master;
 pub mod run;
 pub mod start;
 
@@ -9,6 +10,8 @@ use super::invocation::Invocation;
 
 /// Variable with the master key of the registry.
 pub const MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_MASTER_KEY";
+/// Variable with the master key before this one, while it is being changed.
+pub const PREVIOUS_MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_PREVIOUS_MASTER_KEY";
 /// Variable with the URL of the PostgreSQL cluster that tenants are placed on.
 pub const POSTGRES_URL_VARIABLE: &str = "LERIANCTL_SERVER_POSTGRES_URL";
 /// Variable with an API key to accept.
@@ -22,7 +25,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         MASTER_KEY_VARIABLE,
-        "Master key that seals credentials in the registry; --master-key-file wins",
+        "Master key that wraps the registry's keys; --master-key-file and --master-key-command win",
+    ),
+    (
+        PREVIOUS_MASTER_KEY_VARIABLE,
+        "Master key before this one, while it is being changed; --previous-master-key-file wins",
     ),
     (
         POSTGRES_URL_VARIABLE,

@@ -2,6 +2,7 @@
 
 mod operations;
 mod outbox;
+mod secrets;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::migrations::migrate;
+use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
     RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
@@ -444,6 +446,37 @@ impl Registry for SqliteRegistry {
                 return Ok(pruned);
             }
         }
+    }
+
+    async fn keys(&self) -> Result<StoredKeys, RegistryError> {
+        self.read(secrets::keys)
+    }
+
+    async fn change_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            secrets::change(connection, &change)
+        })
+        .await
+    }
+
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {
+        self.read(secrets::count)
+    }
+
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError> {
+        self.read(|connection| secrets::sealed_with(connection, key, after, limit))
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            secrets::reseal(connection, &values)
+        })
+        .await
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {
