@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::auth::{ApiKeys, stored_digest};
-use super::listener::BoundedListener;
+use super::listener::{BoundedListener, Peer};
 use super::metrics::Metrics;
 use super::operations::{self, Progress};
 use super::outbox;
@@ -101,7 +101,8 @@ pub(super) async fn serve(
     let (cut, cutting) = watch::channel(false);
     let listener = BoundedListener::new(listener, cutting);
     let mut stopping = closing.clone();
-    let serving = axum::serve(listener, routes::router(Arc::new(app)))
+    let routes = routes::router(Arc::new(app)).into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(listener, routes)
         .with_graceful_shutdown(async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         })
