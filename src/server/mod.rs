@@ -8,6 +8,7 @@ mod metrics;
 mod operations;
 mod outbox;
 mod registry;
+mod rekey;
 mod routes;
 mod run;
 mod service;

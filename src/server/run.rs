@@ -18,6 +18,7 @@ use super::operations::{self, Progress};
 use super::outbox;
 use super::registry::sqlite::SqliteRegistry;
 use super::registry::{Registry, RegistryError, model::now};
+use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
 use super::vault::{Vault, VaultError};
@@ -59,6 +60,7 @@ pub(super) async fn serve(
         work: Notify::new(),
         mail: Notify::new(),
         progress: Progress::default(),
+        resealing: Resealing::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
@@ -83,7 +85,10 @@ pub(super) async fn serve(
         closing.clone(),
         recovered,
     ));
-    let mut helpers = vec![tokio::spawn(prune(Arc::clone(&tenancy), closing.clone()))];
+    let mut helpers = vec![
+        tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(rekey::work(Arc::clone(&tenancy), closing.clone())),
+    ];
     if let Some(redis) = settings.event_redis {
         helpers.push(tokio::spawn(outbox::dispatch(
             Arc::clone(&tenancy),

@@ -202,13 +202,13 @@ impl Vault {
     ) -> Result<Self, VaultError> {
         let masters: Vec<&MasterKey> = std::iter::once(master).chain(previous).collect();
         for _ in 0..ATTEMPTS {
-            let stored = registry.keys().await?;
+            let stored = registry.data_keys().await?;
             if stored.keys.is_empty() {
                 let mut first = Vec::new();
                 for key in first_keys(&stored, &masters)? {
                     first.push(key.wrap(master).await?);
                 }
-                match registry.change_keys(KeyChange::First(first)).await {
+                match registry.change_data_keys(KeyChange::First(first)).await {
                     Ok(()) if stored.check.is_some() => {
                         tracing::info!("keys derived from the master key were brought over");
                     }
@@ -230,7 +230,10 @@ impl Vault {
             }
             if !rewrapped.is_empty() {
                 let count = rewrapped.len();
-                match registry.change_keys(KeyChange::Rewrapped(rewrapped)).await {
+                match registry
+                    .change_data_keys(KeyChange::Rewrapped(rewrapped))
+                    .await
+                {
                     Ok(()) => tracing::info!(
                         count,
                         master = master.id(),
@@ -307,7 +310,7 @@ impl Vault {
 
     /// Reads the keys again: another server may have made one.
     pub(crate) async fn refresh(&self, registry: &dyn Registry) -> Result<(), VaultError> {
-        let stored = registry.keys().await?;
+        let stored = registry.data_keys().await?;
         self.take(&stored.keys).await
     }
 
@@ -317,7 +320,7 @@ impl Vault {
         let active = self.active();
         let fresh = Fresh::random(Purpose::Records).wrap(&self.master).await?;
         let change = KeyChange::Replaced(active, fresh);
-        registry.change_keys(change).await?;
+        registry.change_data_keys(change).await?;
         self.refresh(registry).await
     }
 

@@ -1,6 +1,7 @@
 //! `lerianctl server …`: the Tenant Manager.
 
 pub mod master;
+pub mod rekey;
 pub mod run;
 pub mod start;
 
@@ -42,6 +43,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
 pub enum ServerCommand {
     /// Serve until told to stop
     Start(start::StartArgs),
+    /// Seal every secret in the registry with a new key, while it is in use
+    Rekey(rekey::RekeyArgs),
 }
 
 impl ServerCommand {
@@ -49,6 +52,7 @@ impl ServerCommand {
     pub fn run(&self, run: &Invocation) -> u8 {
         match self {
             Self::Start(args) => run.emit_or_done(start::start(run, args)),
+            Self::Rekey(args) => run.emit(rekey::rekey(run, args)),
         }
     }
 }

@@ -266,9 +266,9 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
     /// Returns the keys that seal what is secret, wrapped.
-    async fn keys(&self) -> Result<StoredKeys, RegistryError>;
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
     /// Changes those keys, in one transaction.
-    async fn change_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
     /// Counts sealed values by key.
     async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError>;
     /// Returns up to `limit` values that a key has sealed, in the order of their places, after

@@ -92,16 +92,16 @@ async fn another_master_key_is_refused_until_the_previous_one_is_given_too() {
     let made = vault.tenant_id(&"production".parse().unwrap(), &slug);
     let digest = vault.api_key_digest(b"an API key");
 
-    let before = registry.keys().await.unwrap().keys;
+    let before = registry.data_keys().await.unwrap().keys;
     let refused = Vault::open(&registry, &new, None).await.unwrap_err();
     assert!(matches!(refused, VaultError::MasterKey(_)), "{refused}");
     assert!(refused.to_string().contains(old.id()), "{refused}");
-    assert_eq!(registry.keys().await.unwrap().keys, before);
+    assert_eq!(registry.data_keys().await.unwrap().keys, before);
 
     // With both, every key is wrapped anew, and nothing that came from them changes.
     let vault = Vault::open(&registry, &new, Some(&old)).await.unwrap();
     assert_eq!(owner(&registry, &vault, &id).await, "hash");
-    let after = registry.keys().await.unwrap().keys;
+    let after = registry.data_keys().await.unwrap().keys;
     assert!(after.iter().all(|key| key.master == new.id()));
     assert!(Vault::open(&registry, &old, None).await.is_err());
     let vault = Vault::open(&registry, &new, None).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_registry_that_was_sealed_with_the_master_key_itself_is_brought_over()
 
     let wrong = Vault::open(&registry, &key("fedcba9876543210"), None).await;
     assert!(matches!(wrong, Err(VaultError::MasterKey(_))));
-    assert!(registry.keys().await.unwrap().keys.is_empty());
+    assert!(registry.data_keys().await.unwrap().keys.is_empty());
 
     let vault = Vault::open(&registry, &material.clone().into(), None)
         .await

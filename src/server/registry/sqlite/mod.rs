@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::migrations::migrate;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
@@ -181,7 +181,9 @@ impl SqliteRegistry {
     }
 
     /// Returns what is kept under `key` of the registry's own settings.
+    #[cfg(test)]
     pub(crate) fn setting(&self, key: &str) -> Result<Option<String>, RegistryError> {
+        use rusqlite::OptionalExtension as _;
         self.read(|connection| {
             Ok(connection
                 .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -192,6 +194,7 @@ impl SqliteRegistry {
     }
 
     /// Keeps `value` under `key`.
+    #[cfg(test)]
     pub(crate) async fn set_setting(&self, key: &str, value: String) -> Result<(), RegistryError> {
         let key = key.to_owned();
         self.write(Durability::PowerCut, move |connection| {
@@ -448,11 +451,11 @@ impl Registry for SqliteRegistry {
         }
     }
 
-    async fn keys(&self) -> Result<StoredKeys, RegistryError> {
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
         self.read(secrets::keys)
     }
 
-    async fn change_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
             secrets::change(connection, &change)
         })
