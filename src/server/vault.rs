@@ -283,12 +283,11 @@ impl Vault {
         let before = self.ring();
         let mut ring = Ring::default();
         for key in keys.iter().filter(|key| key.purpose == Purpose::Records) {
-            let sealer = match before.sealers.get(&key.id) {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let bytes = unwrap(key, &[&self.master]).await?;
-                    Arc::new(Sealer::with_key(&bytes, key.id.as_str()).ok_or_else(|| damaged(key))?)
-                }
+            let sealer = if let Some(known) = before.sealers.get(&key.id) {
+                Arc::clone(known)
+            } else {
+                let bytes = unwrap(key, &[&self.master]).await?;
+                Arc::new(Sealer::with_key(&bytes, key.id.as_str()).ok_or_else(|| damaged(key))?)
             };
             ring.sealers.insert(key.id.clone(), sealer);
             if key.active {
@@ -347,11 +346,13 @@ impl Vault {
     fn open_sealed(&self, sealed: &str, context: &str) -> Result<Secret, SealError> {
         let ring = self.ring();
         let id = sealing_key(sealed).ok_or(SealError::Malformed)?;
-        let sealer = ring.sealers.get(id).ok_or_else(|| SealError::OtherKey {
-            found: id.to_owned(),
-            expected: ring.active.clone(),
-        })?;
-        sealer.open(sealed, context)
+        match ring.sealers.get(id) {
+            Some(key) => key.open(sealed, context),
+            None => Err(SealError::OtherKey {
+                found: id.to_owned(),
+                expected: ring.active.clone(),
+            }),
+        }
     }
 
     /// Seals a value anew with the active key.

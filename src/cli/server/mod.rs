@@ -42,7 +42,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum ServerCommand {
     /// Serve until told to stop
-    Start(start::StartArgs),
+    Start(Box<start::StartArgs>),
     /// Seal every secret in the registry with a new key, while it is in use
     Rekey(rekey::RekeyArgs),
 }
