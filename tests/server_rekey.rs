@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::server_kit::{Caller, PATIENCE, Vanishing, slug};
 use crate::support::{Postgres, Sandbox, Server, block_on, cluster};
 
-const HASH: &str = "$2b$10$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu";
+const HASH: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 
 /// Creates tenants without services, each with the password hash of an owner.
 async fn owners(caller: &Caller, count: usize) {
