@@ -7,6 +7,7 @@ pub mod ids;
 pub mod keys;
 pub mod openapi;
 pub mod permission;
+pub mod rekey;
 pub mod wire;
 
 pub use ids::{Environment, IdError, ServiceName, Slug, TenantId};

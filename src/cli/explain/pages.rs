@@ -141,6 +141,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("key.ended", include_str!("key.ended.md")),
     ("key.exists", include_str!("key.exists.md")),
     ("key.not_found", include_str!("key.not_found.md")),
+    ("keys.unavailable", include_str!("keys.unavailable.md")),
     ("link.address", include_str!("link.address.md")),
     ("link.refused", include_str!("link.refused.md")),
     ("link.rejected", include_str!("link.rejected.md")),

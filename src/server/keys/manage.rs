@@ -14,7 +14,7 @@ use crate::secret::sha256_hex;
 use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::registry::model::now;
-use crate::server::registry::{KeyFilter, NewKey, RegistryError, Replay, StoredKey};
+use crate::server::registry::{AccessKey, KeyFilter, NewAccessKey, RegistryError, Replay};
 use crate::server::service::{Intent, Problems, Reply, Tenancy, to_body};
 
 /// Longest name.
@@ -207,14 +207,14 @@ impl RawCreateKey {
 }
 
 impl ApiKeys {
-    fn record(&self, key: &StoredKey) -> KeyRecord {
+    fn record(&self, key: &AccessKey) -> KeyRecord {
         let mut record = key.record(now());
         record.last_used_at = record.last_used_at.max(self.last_used(&key.id));
         record
     }
 
-    async fn named(&self, tenancy: &Tenancy, name: &str) -> Result<Vec<StoredKey>, ApiError> {
-        let found = tenancy.noted(tenancy.registry.keys_named(name).await)?;
+    async fn named(&self, tenancy: &Tenancy, name: &str) -> Result<Vec<AccessKey>, ApiError> {
+        let found = tenancy.noted(tenancy.registry.access_keys_named(name).await)?;
         if found.is_empty() {
             return Err(not_found(name));
         }
@@ -263,7 +263,7 @@ impl ApiKeys {
         };
         let found = tenancy
             .registry
-            .keys(&filter, before.as_ref(), limit + 1)
+            .access_keys(&filter, before.as_ref(), limit + 1)
             .await;
         let mut found = tenancy.noted(found)?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -376,14 +376,14 @@ impl ApiKeys {
         &self,
         tenancy: &Tenancy,
         draft: Draft,
-        old: Option<&StoredKey>,
+        old: Option<&AccessKey>,
         retire_at: Timestamp,
         intent: &Intent,
         caller: &Caller,
     ) -> Result<Option<Reply>, ApiError> {
         let at = now();
         let (id, key) = text::generate();
-        let stored = StoredKey {
+        let stored = AccessKey {
             digest: stored_digest(&tenancy.vault, key.expose()),
             id,
             name: draft.name,
@@ -420,7 +420,7 @@ impl ApiKeys {
         let (id, name, role) = (stored.id.clone(), stored.name.clone(), stored.role);
         let kept = tenancy
             .registry
-            .add_key(NewKey {
+            .add_access_key(NewAccessKey {
                 key: stored,
                 retire_at,
                 replay: kept_answer,
@@ -489,7 +489,7 @@ impl ApiKeys {
             ceiling(key.role, granted)?;
         }
         if !ids.is_empty() {
-            tenancy.noted(tenancy.registry.revoke_keys(ids.clone(), at).await)?;
+            tenancy.noted(tenancy.registry.revoke_access_keys(ids.clone(), at).await)?;
             tracing::info!(keys = ?ids, reason = raw.reason, %caller, "keys were withdrawn");
             tenancy.noted(self.refresh(tenancy.registry.as_ref()).await)?;
         }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, watch};
 use super::auth::{Caller, CallerKind, Scope};
 use super::error::ApiError;
 use super::registry::model::now;
-use super::registry::{Registry, RegistryError, StoredKey};
+use super::registry::{AccessKey, Registry, RegistryError};
 use super::vault::Vault;
 use crate::contract::permission::Role;
 use bucket::Bucket;
@@ -202,10 +202,10 @@ impl ApiKeys {
         let _alone = self.reload.lock().await;
         let looked = self.began.elapsed();
         // Read before the keys: what changes in between is found at the next look.
-        let revision = registry.keys_revision().await?;
+        let revision = registry.access_keys_revision().await?;
         let old = self.table.load_full();
         if old.revision != revision || revision == 0 {
-            let keys = registry.active_keys(now()).await?;
+            let keys = registry.active_access_keys(now()).await?;
             let keys = keys
                 .into_iter()
                 .filter_map(|key| self.entry(&old, key))
@@ -217,7 +217,7 @@ impl ApiKeys {
         Ok(())
     }
 
-    fn entry(&self, old: &Table, key: StoredKey) -> Option<(String, Entry)> {
+    fn entry(&self, old: &Table, key: AccessKey) -> Option<(String, Entry)> {
         let Some(digest) = unhex(&key.digest) else {
             tracing::error!(key = key.id, "the digest of a key cannot be read");
             return None;
@@ -264,7 +264,7 @@ impl ApiKeys {
         if uses.is_empty() {
             return Ok(());
         }
-        registry.keys_used(uses.clone()).await?;
+        registry.access_keys_used(uses.clone()).await?;
         for (id, at) in uses {
             if let Some(entry) = table.keys.get(&id) {
                 entry.meter.noted.store(at.as_second(), Ordering::Relaxed);

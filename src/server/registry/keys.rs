@@ -9,7 +9,7 @@ use crate::contract::{Environment, ServiceName};
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredKey {
+pub(crate) struct AccessKey {
     /// Public id.
     pub(crate) id: String,
     /// Name.
@@ -38,7 +38,7 @@ pub(crate) struct StoredKey {
     pub(crate) last_used_at: Option<Timestamp>,
 }
 
-impl StoredKey {
+impl AccessKey {
     /// Returns the state at `now`.
     pub(crate) fn state(&self, now: Timestamp) -> KeyState {
         if self.revoked_at.is_some() {
@@ -72,10 +72,10 @@ impl StoredKey {
 
 /// A key to keep.
 #[derive(Debug, Clone)]
-pub(crate) struct NewKey {
+pub(crate) struct NewAccessKey {
     /// The key. When it took over from another, that one must be active and have no successor yet;
     /// otherwise no active key may have its name.
-    pub(crate) key: StoredKey,
+    pub(crate) key: AccessKey,
     /// When the other one ends at the latest.
     pub(crate) retire_at: Timestamp,
     /// Answer to keep for a repeated request; its body is sealed.

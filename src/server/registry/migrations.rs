@@ -25,6 +25,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "keys",
         sql: include_str!("0002_keys.sql"),
     },
+    Migration {
+        version: 5,
+        name: "data keys",
+        sql: include_str!("0005_data_keys.sql"),
+    },
 ];
 
 /// Why a file cannot become, or is not, a registry that this program understands.

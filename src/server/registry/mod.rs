@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
+pub(crate) mod secrets;
 pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
@@ -20,11 +21,13 @@ use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
-pub(crate) use keys::{KeyCursor, KeyFilter, NewKey, StoredKey};
+pub(crate) use keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey};
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
     StoredOwner, Tenant,
 };
+use secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
+
 pub(crate) use operation::{NewOperation, NewStep, Operation, OperationKind, StepRow, Work};
 
 /// Why the registry could not do what was asked.
@@ -269,30 +272,51 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError>;
 
     /// Returns how often keys were changed: cheap, and asked all the time.
-    async fn keys_revision(&self) -> Result<i64, RegistryError>;
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError>;
     /// Returns every key that is active at `now`.
-    async fn active_keys(&self, now: Timestamp) -> Result<Vec<StoredKey>, RegistryError>;
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError>;
     /// Returns the keys of this id or name, ended ones included, the newest first.
-    async fn keys_named(&self, name: &str) -> Result<Vec<StoredKey>, RegistryError>;
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError>;
     /// Returns up to `limit` keys, the newest first, before `before`.
-    async fn keys(
+    async fn access_keys(
         &self,
         filter: &KeyFilter,
         before: Option<&KeyCursor>,
         limit: u32,
-    ) -> Result<Vec<StoredKey>, RegistryError>;
+    ) -> Result<Vec<AccessKey>, RegistryError>;
     /// Keeps a new key. Stale when its name is taken, or when the key that it takes over from has
     /// ended or has a successor.
-    async fn add_key(&self, key: NewKey) -> Result<(), RegistryError>;
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError>;
     /// Withdraws keys.
-    async fn revoke_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), RegistryError>;
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError>;
     /// Notes when keys were last used.
-    async fn keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError>;
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError>;
 
     /// Returns the answer kept under an idempotency key.
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
+    /// Returns the keys that seal what is secret, wrapped.
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
+    /// Changes those keys, in one transaction.
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
+    /// Counts sealed values by key.
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError>;
+    /// Returns up to `limit` values that a key has sealed, in the order of their places, after
+    /// `after`; fewer than `limit` do not mean that there are no more, none do.
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError>;
+    /// Replaces sealed values that are still as they were read; returns how many.
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError>;
+
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;
     /// Returns figures for `/metrics`.

@@ -7,6 +7,7 @@ mod gate;
 mod health;
 mod keys;
 mod operations;
+mod rekey;
 mod stream;
 
 use std::sync::Arc;
@@ -203,6 +204,11 @@ pub(crate) fn router(app: Shared) -> Router {
     add(Keyed, "/v1/admin/keys/{key}", get(keys::show));
     add(Keyed, "/v1/admin/keys/{key}/rotate", post(keys::rotate));
     add(Keyed, "/v1/admin/keys/{key}/revoke", post(keys::revoke));
+    add(
+        Keyed,
+        "/v1/admin/rekey",
+        get(rekey::status).post(rekey::rekey),
+    );
     add(Keyed, "/v1/admin/operations", get(operations::list));
     add(Keyed, "/v1/admin/operations/{id}", get(operations::show));
     add(

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter
 use super::tenants::stale_on_conflict;
 use super::{from_json, micros, outbox, timestamp, to_json};
 use crate::server::registry::RegistryError;
-use crate::server::registry::keys::{KeyCursor, KeyFilter, NewKey, StoredKey, role};
+use crate::server::registry::keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey, role};
 
 const COLUMNS: &str = "id, name, role, digest, services, environments, rate_limit, rotated_from, \
                        created_by, created_at, expires_at, revoked_at, last_used_at";
@@ -15,13 +15,13 @@ const COLUMNS: &str = "id, name, role, digest, services, environments, rate_limi
 /// What makes a key active at `?1`.
 const ACTIVE: &str = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?1)";
 
-fn read(row: &Row<'_>) -> Result<StoredKey, RegistryError> {
+fn read(row: &Row<'_>) -> Result<AccessKey, RegistryError> {
     let time = |column: &str| -> Result<Option<Timestamp>, RegistryError> {
         let micros: Option<i64> = row.get(column)?;
         micros.map(timestamp).transpose()
     };
     let text = |column: &str| -> Result<String, RegistryError> { Ok(row.get(column)?) };
-    Ok(StoredKey {
+    Ok(AccessKey {
         id: text("id")?,
         name: text("name")?,
         role: role(&text("role")?)?,
@@ -42,7 +42,7 @@ fn collect(
     connection: &Connection,
     sql: &str,
     parameters: Vec<Value>,
-) -> Result<Vec<StoredKey>, RegistryError> {
+) -> Result<Vec<AccessKey>, RegistryError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(parameters))?;
     let mut found = Vec::new();
@@ -73,7 +73,7 @@ fn changed(connection: &Connection) -> Result<(), RegistryError> {
 pub(super) fn active(
     connection: &Connection,
     now: Timestamp,
-) -> Result<Vec<StoredKey>, RegistryError> {
+) -> Result<Vec<AccessKey>, RegistryError> {
     collect(
         connection,
         &format!("SELECT {COLUMNS} FROM access_keys WHERE {ACTIVE}"),
@@ -82,7 +82,7 @@ pub(super) fn active(
 }
 
 /// Returns keys by id, or by name, the newest first.
-pub(super) fn named(connection: &Connection, name: &str) -> Result<Vec<StoredKey>, RegistryError> {
+pub(super) fn named(connection: &Connection, name: &str) -> Result<Vec<AccessKey>, RegistryError> {
     collect(
         connection,
         &format!(
@@ -98,7 +98,7 @@ pub(super) fn page(
     filter: &KeyFilter,
     before: Option<&KeyCursor>,
     limit: u32,
-) -> Result<Vec<StoredKey>, RegistryError> {
+) -> Result<Vec<AccessKey>, RegistryError> {
     let (at, id) = before.map_or((i64::MAX, ""), |(at, id)| (*at, id.as_str()));
     let mut parameters: Vec<Value> = vec![
         filter.active_at.map_or(0, micros).into(),
@@ -127,7 +127,7 @@ pub(super) fn page(
 
 /// Keeps a key; stale when its name is taken, or when the key that it takes over from has ended
 /// or has a successor.
-pub(super) fn add(connection: &Connection, new: &NewKey) -> Result<(), RegistryError> {
+pub(super) fn add(connection: &Connection, new: &NewAccessKey) -> Result<(), RegistryError> {
     let key = &new.key;
     let now = micros(key.created_at);
     if let Some(old) = &key.rotated_from {

@@ -3,6 +3,7 @@
 mod keys;
 mod operations;
 mod outbox;
+mod secrets;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::migrations::migrate;
+use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
-    Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewKey, Operation, OperationFilter,
-    OutboxRow, Registry, RegistryError, Replay, Setback, Statistics, StepDone, StoredKey, Tenant,
-    TenantFilter, TenantKey,
+    AccessKey, Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewAccessKey, Operation,
+    OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Statistics, StepDone,
+    Tenant, TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
@@ -181,7 +183,9 @@ impl SqliteRegistry {
     }
 
     /// Returns what is kept under `key` of the registry's own settings.
+    #[cfg(test)]
     pub(crate) fn setting(&self, key: &str) -> Result<Option<String>, RegistryError> {
+        use rusqlite::OptionalExtension as _;
         self.read(|connection| {
             Ok(connection
                 .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -192,6 +196,7 @@ impl SqliteRegistry {
     }
 
     /// Keeps `value` under `key`.
+    #[cfg(test)]
     pub(crate) async fn set_setting(&self, key: &str, value: String) -> Result<(), RegistryError> {
         let key = key.to_owned();
         self.write(Durability::PowerCut, move |connection| {
@@ -447,42 +452,46 @@ impl Registry for SqliteRegistry {
         .await
     }
 
-    async fn keys_revision(&self) -> Result<i64, RegistryError> {
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
         self.read(keys::revision)
     }
 
-    async fn active_keys(&self, now: Timestamp) -> Result<Vec<StoredKey>, RegistryError> {
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError> {
         self.read(|connection| keys::active(connection, now))
     }
 
-    async fn keys_named(&self, name: &str) -> Result<Vec<StoredKey>, RegistryError> {
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError> {
         self.read(|connection| keys::named(connection, name))
     }
 
-    async fn keys(
+    async fn access_keys(
         &self,
         filter: &KeyFilter,
         before: Option<&KeyCursor>,
         limit: u32,
-    ) -> Result<Vec<StoredKey>, RegistryError> {
+    ) -> Result<Vec<AccessKey>, RegistryError> {
         self.read(|connection| keys::page(connection, filter, before, limit))
     }
 
-    async fn add_key(&self, key: NewKey) -> Result<(), RegistryError> {
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
             keys::add(connection, &key)
         })
         .await
     }
 
-    async fn revoke_keys(&self, ids: Vec<String>, at: Timestamp) -> Result<(), RegistryError> {
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
             keys::revoke(connection, &ids, at)
         })
         .await
     }
 
-    async fn keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
         self.write(Durability::ProcessDeath, move |connection| {
             keys::used(connection, &uses)
         })
@@ -507,6 +516,37 @@ impl Registry for SqliteRegistry {
                 return Ok(pruned);
             }
         }
+    }
+
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
+        self.read(secrets::keys)
+    }
+
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            secrets::change(connection, &change)
+        })
+        .await
+    }
+
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {
+        self.read(secrets::count)
+    }
+
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError> {
+        self.read(|connection| secrets::sealed_with(connection, key, after, limit))
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            secrets::reseal(connection, &values)
+        })
+        .await
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {
