@@ -8,7 +8,7 @@ use lerianctl::contract::catalogue::Catalogue;
 use lerianctl::link::redis::RedisEndpoint;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{ServerError, ServerSettings, serve};
+use lerianctl::server::{Limits, ServerError, ServerSettings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -64,6 +64,9 @@ impl Server {
             rotation_grace: Duration::from_mins(5),
             jobs: 4,
             drain: Duration::from_secs(10),
+            limits: Limits::default(),
+            tls: None,
+            ready: Arc::default(),
         }
     }
 
