@@ -102,10 +102,7 @@ impl Pulse {
 
     /// Returns how often to look whether the connection is overdue.
     pub(super) fn period(limits: &Limits) -> Duration {
-        let shortest = limits
-            .head_time
-            .min(limits.send_time)
-            .min(limits.idle_time);
+        let shortest = limits.head_time.min(limits.send_time).min(limits.idle_time);
         (shortest / 2).max(Duration::from_millis(10))
     }
 }

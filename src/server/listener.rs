@@ -32,6 +32,10 @@ const STREAMS: u32 = 64;
 /// Smallest buffer that hyper works with.
 const SMALLEST_BUFFER: usize = 8192;
 
+/// Address of the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// How far the end of the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -116,11 +120,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Serves one connection; returns why it was ended, unless it ended by itself.
-async fn connection(
-    front: &Front,
-    stream: TcpStream,
-    address: SocketAddr,
-) -> Option<&'static str> {
+async fn connection(front: &Front, stream: TcpStream, address: SocketAddr) -> Option<&'static str> {
     let Some(tls) = &front.tls else {
         return http_1(front, stream, address).await;
     };
@@ -145,7 +145,7 @@ async fn answer(
 ) -> Result<Response<Answer>, std::convert::Infallible> {
     let ongoing = pulse.request();
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(ConnectInfo(address));
+    request.extensions_mut().insert(ConnectInfo(Peer(address)));
     let response = router.oneshot(request).await?;
     Ok(response.map(|body| Answer {
         body,
@@ -158,8 +158,12 @@ macro_rules! drive {
     ($front:expr, $connection:expr, $pulse:expr) => {{
         let mut connection = std::pin::pin!($connection);
         let mut phase = $front.phase.clone();
-        let mut draining =
-            std::pin::pin!(async move { phase.wait_for(|phase| *phase > Phase::Serving).await.is_ok() });
+        let mut draining = std::pin::pin!(async move {
+            phase
+                .wait_for(|phase| *phase > Phase::Serving)
+                .await
+                .is_ok()
+        });
         let mut drained = false;
         let period = Pulse::period(&$front.limits);
         let mut clock = std::pin::pin!(tokio::time::sleep(period));

@@ -46,14 +46,13 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
     let vault = Vault::new(&settings.master_key).map_err(ServerError::MasterKey)?;
+    let tls = settings
+        .tls
+        .clone()
+        .map(|files| Tls::open(files).map(Arc::new))
+        .transpose()
+        .map_err(|(path, reason)| ServerError::Tls { path, reason })?;
     let registry = open(&settings, &vault).await?;
-    let tls = match settings.tls.clone() {
-        None => None,
-        Some(files) => {
-            let opened = Tls::open(files).map_err(|(path, reason)| ServerError::Tls { path, reason });
-            Some(Arc::new(opened?))
-        }
-    };
     let mut metrics = Metrics::new();
     if let Some(tls) = &tls {
         metrics.tls_opened(tls.expires());

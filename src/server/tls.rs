@@ -137,10 +137,7 @@ impl Tls {
                     amiss = None;
                     tracing::info!(expires = %loaded.expires, "a new certificate is in use");
                     metrics.tls_loaded(loaded.expires);
-                    *self
-                        .current
-                        .write()
-                        .unwrap_or_else(PoisonError::into_inner) = loaded.config;
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
                 }
                 Ok(Some((digest, Err((path, reason))))) => {
                     seen = digest;
@@ -176,12 +173,7 @@ impl Tls {
 }
 
 /// Says once what is wrong with new files.
-fn refused(
-    metrics: &Metrics,
-    path: &Path,
-    reason: String,
-    amiss: &mut Option<String>,
-) {
+fn refused(metrics: &Metrics, path: &Path, reason: String, amiss: &mut Option<String>) {
     if amiss.as_ref() != Some(&reason) {
         tracing::error!(
             path = %path.display(),
@@ -210,7 +202,11 @@ fn read(files: &ServerTls) -> Result<Contents, (PathBuf, String)> {
     Ok(Contents {
         certificate: one(&files.certificate)?,
         key: zeroize::Zeroizing::new(one(&files.key)?),
-        clients: files.clients.as_ref().map(|(path, _)| one(path)).transpose()?,
+        clients: files
+            .clients
+            .as_ref()
+            .map(|(path, _)| one(path))
+            .transpose()?,
     })
 }
 
@@ -221,8 +217,12 @@ fn load(files: &ServerTls, contents: &Contents) -> Result<Loaded, (PathBuf, Stri
         .first()
         .ok_or_else(|| of_certificate("it holds no certificate".to_owned()))
         .and_then(|leaf| expiry(leaf).map_err(of_certificate))?;
-    let key = PrivateKeyDer::from_pem_slice(&contents.key)
-        .map_err(|error| (files.key.clone(), format!("it holds no private key: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| {
+        (
+            files.key.clone(),
+            format!("it holds no private key: {error}"),
+        )
+    })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -71,7 +71,11 @@ pub async fn serve_here(
     let address = listener
         .local_addr()
         .map_err(|error| Failure::from(ServerError::from(error)))?;
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let url = format!("{scheme}://{address}");
     let ready = Arc::clone(&settings.ready);
     let server = serve(listener, settings, stop);
@@ -91,9 +95,10 @@ fn on_hangup(changed: Option<Arc<Notify>>) {
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match &changed {
-                Some(changed) => changed.notify_one(),
-                None => tracing::info!("HUP: nothing to read again without TLS"),
+            if let Some(changed) = &changed {
+                changed.notify_one();
+            } else {
+                tracing::info!("HUP: nothing to read again without TLS");
             }
         }
     });
@@ -116,11 +121,7 @@ pub async fn told_to_stop() {
 }
 
 /// Says where everything is, and `ready`; writes the ready file.
-pub fn say_ready(
-    run: &Invocation,
-    url: &str,
-    announce: &Announce,
-) -> Result<(), Failure> {
+pub fn say_ready(run: &Invocation, url: &str, announce: &Announce) -> Result<(), Failure> {
     let mut body = Map::new();
     body.insert("server".into(), json!(url));
     body.insert("pid".into(), json!(std::process::id()));
