@@ -47,6 +47,7 @@ mod server_limits;
 mod server_openapi;
 mod server_operations;
 mod server_plans;
+mod server_rekey;
 mod server_removal;
 mod server_rotation;
 mod server_start;
