@@ -40,6 +40,8 @@ impl From<ServerError> for Failure {
                 Self::new(Kind::Usage, "server.no_access", error.to_string())
                     .hint("start it once with `--service-key-file`, make a key with `lerianctl key create NAME --role operator`, then start it without")
             }
+            ServerError::Tls { .. } => Self::new(Kind::Usage, "server.tls", error.to_string())
+                .hint("it is a PEM file; the key belongs to the certificate"),
             ServerError::Listener(_) => {
                 Self::new(Kind::Unavailable, "server.listen", error.to_string())
             }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lerianctl::contract::catalogue::Catalogue;
 use lerianctl::link::redis::RedisEndpoint;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{ServerError, ServerSettings, serve};
+use lerianctl::server::{Limits, ServerError, ServerSettings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -66,6 +67,9 @@ impl Server {
             jobs: 4,
             drain: Duration::from_secs(10),
             access: lerianctl::server::AccessSettings::default(),
+            limits: Limits::default(),
+            tls: None,
+            ready: Arc::default(),
         }
     }
 
