@@ -2,6 +2,7 @@
 
 mod auth;
 mod error;
+mod freshness;
 mod listener;
 mod metrics;
 mod operations;
@@ -12,6 +13,7 @@ mod run;
 mod service;
 mod vault;
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::contract::catalogue::Catalogue;
+use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
@@ -26,8 +29,8 @@ use crate::secret::Secret;
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// SQLite file; made when absent, private to the user.
-    pub registry: PathBuf,
+    /// Where the registry is; made when absent.
+    pub registry: RegistryPlace,
     /// Master key that seals credentials in the registry.
     pub master_key: Secret,
     /// API keys to accept; stored hashed in the registry, kept across restarts.
@@ -49,14 +52,39 @@ pub struct ServerSettings {
     pub drain: Duration,
 }
 
+/// Where a registry is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPlace {
+    /// A SQLite file, private to the user, for one server at a time.
+    Sqlite(PathBuf),
+    /// A schema of a PostgreSQL database, for any number of servers.
+    Postgres {
+        /// Server, database and login.
+        endpoint: PostgresEndpoint,
+        /// Schema.
+        schema: String,
+    },
+}
+
+impl fmt::Display for RegistryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres { endpoint, schema } => {
+                write!(f, "{}, schema {schema}", endpoint.describe())
+            }
+        }
+    }
+}
+
 /// Why the server cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The registry cannot be opened or is of a newer version.
-    #[error("the registry `{path}` cannot be used: {reason}")]
+    #[error("the registry `{place}` cannot be used: {reason}")]
     Registry {
-        /// Its path.
-        path: PathBuf,
+        /// Where it is.
+        place: RegistryPlace,
         /// What is wrong.
         reason: String,
     },
@@ -71,7 +99,8 @@ pub enum ServerError {
 /// Serves until `shutdown` resolves, then drains and returns.
 ///
 /// Unfinished operations of an earlier run are taken up before the first request is answered
-/// or right after; `/readyz` says when. One server at a time may use a registry.
+/// or right after; `/readyz` says when. One server at a time may use a registry on SQLite, any
+/// number one on PostgreSQL.
 ///
 /// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
 /// can be withdrawn; when it is empty the stored ones stay.

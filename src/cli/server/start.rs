@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
 use super::{MASTER_KEY_VARIABLE, POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
@@ -25,7 +26,8 @@ const CATALOGUE_BYTES: u64 = 1024 * 1024;
 /// Serve the Tenant Manager until told to stop
 ///
 /// Secrets come from files or variables, never from flags. TERM and Ctrl-C drain open requests;
-/// operations under way are finished at the next start. Events are published on the event Redis
+/// operations under way are finished at the next start, or by
+/// another server on the same PostgreSQL registry. Events are published on the event Redis
 /// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
 #[derive(Debug, Args)]
 #[command(
@@ -40,9 +42,8 @@ pub struct StartArgs {
     #[arg(long)]
     allow_insecure_http: bool,
 
-    /// SQLite file of the registry [default: in the data folder]
-    #[arg(long, value_name = "FILE")]
-    registry: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     /// File with the master key that seals credentials [variable: LERIANCTL_SERVER_MASTER_KEY]
     #[arg(long, value_name = "FILE")]
@@ -101,7 +102,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         .hint("put a TLS proxy in front and say so with `--allow-insecure-http`, or listen on 127.0.0.1"));
     }
     let settings = ServerSettings {
-        registry: registry(run, args)?,
+        registry: args.registry.place(run)?,
         master_key: master_key(run, args)?,
         api_keys: api_keys(run, args)?,
         clusters: vec![cluster(run, args)?],
@@ -130,22 +131,6 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
             extra: Vec::new(),
         },
     )
-}
-
-fn registry(run: &Invocation, args: &StartArgs) -> Result<PathBuf, Failure> {
-    if let Some(path) = &args.registry {
-        return Ok(path.clone());
-    }
-    let folder = run.environment.data_folder().ok_or_else(|| {
-        Failure::new(
-            Kind::Usage,
-            "input.no_home",
-            "there is no home folder to keep the registry in",
-        )
-        .hint("name a file with `--registry FILE`")
-    })?;
-    private_folder(&folder)?;
-    Ok(folder.join("registry.db"))
 }
 
 fn secret(
@@ -303,21 +288,4 @@ fn catalogue(run: &Invocation, args: &StartArgs) -> Result<Catalogue, Failure> {
         catalogue.extend(more);
     }
     Ok(catalogue)
-}
-
-/// Makes a folder that only its owner can enter.
-fn private_folder(folder: &std::path::Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| {
-            Failure::new(
-                Kind::Usage,
-                "output.unwritable",
-                format!("the folder `{}` cannot be made", folder.display()),
-            )
-            .cause(error)
-        })
 }
