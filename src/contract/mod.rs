@@ -6,6 +6,7 @@ pub mod event;
 pub mod ids;
 pub mod openapi;
 pub mod permission;
+pub mod rekey;
 pub mod wire;
 
 pub use ids::{Environment, IdError, ServiceName, Slug, TenantId};

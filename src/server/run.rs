@@ -20,15 +20,14 @@ use super::outbox;
 use super::registry::postgres::PostgresRegistry;
 use super::registry::sqlite::SqliteRegistry;
 use super::registry::{Registry, RegistryError, Signal, model::now};
+use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
-use super::vault::Vault;
+use super::vault::{Vault, VaultError};
 use super::{RegistryPlace, ServerError, ServerSettings};
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
-/// Setting of the registry that only the right master key opens.
-const MASTER_CHECK: &str = "master_check";
 /// Time between two rounds of forgetting.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// How long published events are kept.
@@ -44,14 +43,17 @@ pub(super) async fn serve(
     settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
-    let vault = Vault::new(&settings.master_key).map_err(ServerError::MasterKey)?;
-    let registry = open(&settings, &vault).await?;
+    let Opened {
+        registry,
+        vault,
+        keys,
+    } = open(&settings).await?;
     let (close, closing) = watch::channel(false);
     let answers = Arc::new(Answers::default());
-    let signals = registry.registry.signals();
+    let signals = registry.signals();
     let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
     let tenancy = Arc::new(Tenancy {
-        registry: Arc::clone(&registry.registry),
+        registry: Arc::clone(&registry),
         catalogue: settings.catalogue,
         provisioner: Provisioner::new(settings.clusters.clone()),
         clusters: settings.clusters,
@@ -65,11 +67,12 @@ pub(super) async fn serve(
         mail: Notify::new(),
         progress: Progress::default(),
         leases: Leases::default(),
+        resealing: Resealing::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
         Arc::clone(&tenancy),
-        registry.keys,
+        keys,
         ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             event_redis: settings
@@ -89,7 +92,10 @@ pub(super) async fn serve(
         closing.clone(),
         recovered,
     ));
-    let mut helpers = vec![tokio::spawn(prune(Arc::clone(&tenancy), closing.clone()))];
+    let mut helpers = vec![
+        tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(rekey::work(Arc::clone(&tenancy), closing.clone())),
+    ];
     if let Some(redis) = settings.event_redis {
         helpers.push(tokio::spawn(outbox::dispatch(
             Arc::clone(&tenancy),
@@ -138,7 +144,7 @@ pub(super) async fn serve(
         None => drain(&mut serving, &cut, deadline).await,
     };
     end(engine, helpers, deadline).await;
-    registry.registry.close().await;
+    registry.close().await;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -195,6 +201,7 @@ impl Drop for AbortOnDrop {
 /// An opened registry.
 struct Opened {
     registry: Arc<dyn Registry>,
+    vault: Vault,
     keys: ApiKeys,
 }
 
@@ -212,27 +219,34 @@ async fn open_place(place: &RegistryPlace) -> Result<Arc<dyn Registry>, String> 
     }
 }
 
-/// Opens the registry and checks the master key against it.
-async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, ServerError> {
+/// Opens the registry and its keys.
+async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
     let failed = |reason: String| ServerError::Registry {
         place: settings.registry.clone(),
         reason,
     };
     let registry = open_place(&settings.registry).await.map_err(failed)?;
     let read = |error: RegistryError| failed(error.to_string());
-    let kept = registry
-        .settle_setting(MASTER_CHECK, &vault.check_value())
-        .await
-        .map_err(read)?;
-    if let Err(error) = vault.check(&kept) {
-        registry.close().await;
-        return Err(ServerError::MasterKey(error.to_string()));
-    }
+    let opened = Vault::open(
+        registry.as_ref(),
+        &settings.master_key,
+        settings.previous_master_key.as_ref(),
+    );
+    let vault = match opened.await {
+        Ok(vault) => vault,
+        Err(error) => {
+            registry.close().await;
+            return Err(match error {
+                VaultError::MasterKey(reason) => ServerError::MasterKey(reason),
+                VaultError::Registry(error) => read(error),
+            });
+        }
+    };
     let digests = settings
         .api_keys
         .iter()
         .filter(|key| !key.is_empty())
-        .map(|key| stored_digest(vault, key.expose()))
+        .map(|key| stored_digest(&vault, key.expose()))
         .collect();
     let stored = registry.api_keys(digests).await.map_err(read)?;
     if stored.is_empty() {
@@ -240,6 +254,7 @@ async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, Server
     }
     Ok(Opened {
         registry,
+        vault,
         keys: ApiKeys::new(&stored),
     })
 }

@@ -8,6 +8,7 @@ pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
 pub(crate) mod postgres;
+pub(crate) mod secrets;
 pub(crate) mod sqlite;
 mod stored;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
     StoredOwner, Tenant,
 };
+use secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
+
 pub(crate) use operation::{NewOperation, NewStep, Operation, OperationKind, StepRow, Work};
 
 /// Why the registry could not do what was asked.
@@ -313,9 +316,6 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
-    /// Keeps `value` under `key` of the registry's own settings unless there is one; returns the
-    /// one that is kept.
-    async fn settle_setting(&self, key: &str, value: &str) -> Result<String, RegistryError>;
     /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
     /// `digests` is empty. Returns the accepted ones.
     async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError>;
@@ -328,6 +328,22 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn changes(&self, after: Option<i64>) -> Result<Changes, RegistryError>;
     /// Returns the longest time to go without a look at what is to be done.
     fn look_every(&self) -> Duration;
+    /// Returns the keys that seal what is secret, wrapped.
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
+    /// Changes those keys, in one transaction.
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
+    /// Counts sealed values by key.
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError>;
+    /// Returns up to `limit` values that a key has sealed, in the order of their places, after
+    /// `after`; fewer than `limit` do not mean that there are no more, none do.
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError>;
+    /// Replaces sealed values that are still as they were read; returns how many.
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError>;
 
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;

@@ -19,12 +19,20 @@ struct Migration {
     needs: i32,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "initial",
-    sql: include_str!("0001_initial.sql"),
-    needs: 1,
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sql: include_str!("0001_initial.sql"),
+        needs: 1,
+    },
+    Migration {
+        version: 5,
+        name: "data keys",
+        sql: include_str!("0005_data_keys.sql"),
+        needs: 5,
+    },
+];
 
 /// Oldest PostgreSQL that has what the registry uses.
 const OLDEST_SERVER: i32 = 130_000;

@@ -4,13 +4,14 @@
 //! row. Operations are taken with a lease (`operations`), one server publishes events (`others`),
 //! and every change has a number by which other servers learn that what they remember is old.
 
+mod api_keys;
 mod commit;
 pub(crate) mod migrations;
 mod operations;
 mod others;
 mod outbox;
+mod secrets;
 mod session;
-mod settings;
 mod tenants;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 
+use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
     RegistryError, Replay, Setback, Signal, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
@@ -370,12 +372,33 @@ impl Registry for PostgresRegistry {
         outbox::prune(self, events, replays).await
     }
 
-    async fn settle_setting(&self, key: &str, value: &str) -> Result<String, RegistryError> {
-        settings::settle(self, key, value).await
+    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
+        api_keys::replace(self, &digests).await
     }
 
-    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
-        settings::api_keys(self, &digests).await
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
+        secrets::keys(self).await
+    }
+
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+        secrets::change(self, &change).await
+    }
+
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {
+        secrets::count(self).await
+    }
+
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError> {
+        secrets::sealed_with(self, key, after, limit).await
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
+        secrets::reseal(self, &values).await
     }
 
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {

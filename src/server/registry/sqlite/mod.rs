@@ -1,8 +1,9 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
+mod api_keys;
 mod operations;
 mod outbox;
-mod settings;
+mod secrets;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::migrations::migrate;
+use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
 use super::{
     Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
@@ -181,6 +183,33 @@ impl SqliteRegistry {
         write: impl FnOnce(&Connection) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
         self.writer.write(durability, write).await
+    }
+
+    /// Returns what is kept under `key` of the registry's own settings.
+    #[cfg(test)]
+    pub(crate) fn setting(&self, key: &str) -> Result<Option<String>, RegistryError> {
+        use rusqlite::OptionalExtension as _;
+        self.read(|connection| {
+            Ok(connection
+                .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                    row.get(0)
+                })
+                .optional()?)
+        })
+    }
+
+    /// Keeps `value` under `key`.
+    #[cfg(test)]
+    pub(crate) async fn set_setting(&self, key: &str, value: String) -> Result<(), RegistryError> {
+        let key = key.to_owned();
+        self.write(Durability::PowerCut, move |connection| {
+            connection.execute(
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, value),
+            )?;
+            Ok(())
+        })
+        .await
     }
 
     /// Limits the size of the file, to see what a full disk does.
@@ -395,17 +424,40 @@ impl Registry for SqliteRegistry {
         }
     }
 
-    async fn settle_setting(&self, key: &str, value: &str) -> Result<String, RegistryError> {
-        let (key, value) = (key.to_owned(), value.to_owned());
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
+        self.read(secrets::keys)
+    }
+
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
-            settings::settle(connection, &key, &value)
+            secrets::change(connection, &change)
+        })
+        .await
+    }
+
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {
+        self.read(secrets::count)
+    }
+
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError> {
+        self.read(|connection| secrets::sealed_with(connection, key, after, limit))
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            secrets::reseal(connection, &values)
         })
         .await
     }
 
     async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
-            settings::api_keys(connection, &digests)
+            api_keys::replace(connection, &digests)
         })
         .await
     }

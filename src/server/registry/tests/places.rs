@@ -13,7 +13,7 @@ use crate::server::registry::sqlite::SqliteRegistry;
 /// A new registry in a file.
 pub(super) fn on_sqlite() -> (Arc<dyn Registry>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let registry = SqliteRegistry::open(&folder.path().join("registry.sqlite")).unwrap();
+    let registry = SqliteRegistry::open(&folder.path().join("registry")).unwrap();
     (Arc::new(registry), folder)
 }
 

@@ -1,4 +1,4 @@
-//! Settings of the registry's own, and digests of API keys, in PostgreSQL.
+//! Digests of API keys in PostgreSQL.
 
 use super::PostgresRegistry;
 use super::session::{bounded, execute, query};
@@ -6,26 +6,8 @@ use crate::server::registry::RegistryError;
 use crate::server::registry::model::now;
 use crate::server::registry::stored::micros;
 
-/// Keeps `value` under `key` unless there is one; returns the one that is kept.
-pub(super) async fn settle(
-    registry: &PostgresRegistry,
-    key: &str,
-    value: &str,
-) -> Result<String, RegistryError> {
-    registry
-        .rows(
-            "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
-            &[&key, &value],
-        )
-        .await?;
-    let row = registry
-        .row("SELECT value FROM meta WHERE key = $1", &[&key])
-        .await?;
-    Ok(row.try_get(0)?)
-}
-
 /// Replaces the accepted API keys, unless there are no others; returns the accepted ones.
-pub(super) async fn api_keys(
+pub(super) async fn replace(
     registry: &PostgresRegistry,
     digests: &[String],
 ) -> Result<Vec<String>, RegistryError> {

@@ -1,4 +1,4 @@
-//! Settings of the registry's own, and digests of API keys, in SQLite.
+//! Digests of API keys in SQLite.
 
 use rusqlite::Connection;
 
@@ -6,22 +6,8 @@ use super::micros;
 use crate::server::registry::RegistryError;
 use crate::server::registry::model::now;
 
-/// Keeps `value` under `key` unless there is one; returns the one that is kept.
-pub(super) fn settle(
-    connection: &Connection,
-    key: &str,
-    value: &str,
-) -> Result<String, RegistryError> {
-    connection.execute("INSERT OR IGNORE INTO meta VALUES (?1, ?2)", (key, value))?;
-    Ok(
-        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-            row.get(0)
-        })?,
-    )
-}
-
 /// Replaces the accepted API keys, unless there are no others; returns the accepted ones.
-pub(super) fn api_keys(
+pub(super) fn replace(
     connection: &Connection,
     digests: &[String],
 ) -> Result<Vec<String>, RegistryError> {
