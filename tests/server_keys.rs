@@ -483,8 +483,8 @@ async fn bootstrap_keys_can_be_left_behind_but_not_the_last_operator() {
     server.stop();
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let served = lerianctl::server::serve(listener, settings, std::future::pending());
-    let error = tokio::time::timeout(Duration::from_mins(1), served)
+    let refused = lerianctl::server::serve(listener, settings, std::future::pending());
+    let error = tokio::time::timeout(Duration::from_mins(1), refused)
         .await
         .expect("it does not start")
         .unwrap_err();
