@@ -56,6 +56,7 @@ mod server_removal;
 mod server_rotation;
 mod server_start;
 mod server_tls;
+mod server_tokens;
 mod tenant_lifecycle;
 mod terminal_prompts;
 mod tidy;

@@ -104,13 +104,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("provision", &["contract", "link", "secret"]),
     ("token", &["contract", "link", "secret"]),
     ("devstack", &["contract", "link", "secret"]),
+    ("access", &["link", "secret"]),
     (
         "server",
-        &["contract", "events", "link", "provision", "secret"],
+        &[
+            "access",
+            "contract",
+            "events",
+            "link",
+            "provision",
+            "secret",
+            "token",
+        ],
     ),
     (
         "cli",
         &[
+            "access",
             "cache",
             "client",
             "config",

@@ -14,7 +14,9 @@ use tracing::Instrument as _;
 use super::{Access, Need, Shared};
 use crate::contract::permission::Permission;
 use crate::server::auth::Caller;
+use crate::server::bearer::token_of;
 use crate::server::error::ApiError;
+use crate::server::keys::HEADER;
 use crate::server::listener::Peer;
 
 /// Header with the id of the request.
@@ -92,10 +94,27 @@ async fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, 
         return Ok(None);
     }
     let app = &gate.app;
-    let mut caller = app.keys.caller(&app.tenancy.vault, request.headers())?;
+    let headers = request.headers();
+    let mut caller = match (&app.bearers, token_of(headers)) {
+        (Some(bearers), Some(token)) => {
+            // Whoever shows a token shows a good one, also beside a key.
+            let bearer = bearers.caller(token).await?;
+            if headers.contains_key(HEADER) {
+                bearer.with_key(app.keys.caller(&app.tenancy.vault, headers)?)
+            } else {
+                bearer
+            }
+        }
+        _ => app.keys.caller(&app.tenancy.vault, headers)?,
+    };
     caller.peer = peer(request);
     let needed = gate.needed(request);
     app.require(&caller, needed, gate.route).await?;
+    if !caller.permissions.has(needed) {
+        caller.permissions = caller.permissions.or([needed].into_iter().collect());
+        let role = caller.permissions.role().unwrap_or(caller.role);
+        caller.role = caller.role.max(role);
+    }
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
 }
