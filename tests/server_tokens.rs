@@ -71,7 +71,7 @@ async fn a_token_opens_what_its_claim_says_and_needs_no_key() {
 
     let reader = sign(&key, &person(&["backoffice:tm:tenants:read"]));
     get(reader.clone()).await.expect(200);
-    let body = json!({ "name": slug("x"), "slug": slug("x"), "environment": "staging" });
+    let body = json!({ "name": slug("x"), "slug": slug("x"), "environment": "staging", "isolationMode": "schema" });
     let refused = send(&nobody, "POST", "/v1/admin/tenants", &reader, &body).await;
     refused.refusal(403, "auth.not_permitted");
     let writer = sign(&key, &person(&["backoffice:tm:tenants:write"]));

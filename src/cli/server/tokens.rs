@@ -21,6 +21,7 @@ pub const ADDRESS_VARIABLE: &str = "LERIANCTL_SERVER_AUTH_ADDRESS";
 
 /// Whose tokens are accepted
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the names of flags")]
 #[command(next_help_heading = "Tokens of operators")]
 pub struct TokenArgs {
     /// Key set (JWKS) of the Access Manager, URL or file: accepts tokens as `Authorization: Bearer`
