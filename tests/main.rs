@@ -4,6 +4,7 @@
 
 mod support;
 
+mod auth_login;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
