@@ -170,7 +170,8 @@ async fn main() {
     let key = Secret::generate();
     let settings = ServerSettings {
         registry: folder.path().join("registry.sqlite"),
-        master_key: Secret::generate(),
+        master_key: Secret::generate().into(),
+        previous_master_key: None,
         api_keys: vec![key.clone()],
         clusters: vec![Cluster {
             name: "main".to_owned(),

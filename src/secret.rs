@@ -34,6 +34,18 @@ impl Secret {
         &self.0
     }
 
+    /// Returns the 256 bits of a secret as [`Secret::generate`] makes them.
+    pub fn bytes(&self) -> Option<Zeroizing<[u8; 32]>> {
+        // The decoder wants room for its own estimate of the length.
+        let mut room = Zeroizing::new([0; 36]);
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(self.expose(), room.as_mut())
+            .ok()?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        (length == bytes.len()).then(|| bytes.copy_from_slice(&room[..32]))?;
+        Some(bytes)
+    }
+
     /// Returns true when the secret has no characters.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -116,6 +128,12 @@ impl fmt::Debug for Sealer {
 impl Sealer {
     /// Derives a sealing key for `purpose` from key material of at least 128 bits of entropy.
     pub fn derive(material: &Secret, purpose: &str) -> Self {
+        let (key, id) = Self::derive_key(material, purpose);
+        Self::with_key(&key, id).expect("a derived key is a key")
+    }
+
+    /// Returns the key that [`Sealer::derive`] seals with, as text, and its id.
+    pub fn derive_key(material: &Secret, purpose: &str) -> (Secret, String) {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"lerianctl/seal/v1");
         let prk = salt.extract(material.expose().as_bytes());
         let mut bytes = Zeroizing::new([0_u8; 40]);
@@ -123,12 +141,19 @@ impl Sealer {
         prk.expand(&info, Length(40))
             .and_then(|okm| okm.fill(bytes.as_mut()))
             .expect("40 bytes are within HKDF's limit");
-        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes[..32]).expect("32 bytes make a key");
         let id = sha256_hex(&bytes[32..])[..8].to_owned();
-        Self {
+        (Secret::new(URL_SAFE_NO_PAD.encode(&bytes[..32])), id)
+    }
+
+    /// Takes a random key of 256 bits, as [`Secret::generate`] makes them; `None` when it is not
+    /// one. The id stands in what is sealed and must not tell anything about the key.
+    pub fn with_key(key: &Secret, id: impl Into<String>) -> Option<Self> {
+        let bytes = key.bytes()?;
+        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes[..]).ok()?;
+        Some(Self {
             key: LessSafeKey::new(key),
-            id,
-        }
+            id: id.into(),
+        })
     }
 
     /// Returns the id of the key, which says nothing about the key itself.
@@ -179,6 +204,15 @@ impl Sealer {
         let opened = String::from_utf8(plain.to_vec()).map_err(|_| SealError::Altered);
         text.zeroize();
         opened.map(Secret::new)
+    }
+}
+
+/// Returns the id of the key that sealed a value.
+pub fn sealing_key(sealed: &str) -> Option<&str> {
+    let mut parts = sealed.splitn(3, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("v1"), Some(id), Some(_)) => Some(id),
+        _ => None,
     }
 }
 

@@ -32,7 +32,9 @@ async fn refused(settings: ServerSettings) -> ServerError {
 #[tokio::test]
 async fn another_master_key_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = settings(&folder);
+    let mut settings = settings(&folder);
+    let master = Secret::generate();
+    settings.master_key = master.clone().into();
     let server = Server::serve(settings.clone());
     let tenant = Caller::new(&server).tenant(&["tracer"], "database").await;
     let before = Caller::new(&server)
@@ -42,10 +44,10 @@ async fn another_master_key_is_refused_and_changes_nothing() {
     server.stop();
 
     let mut other = settings.clone();
-    other.master_key = Secret::generate();
+    other.master_key = Secret::generate().into();
     let error = refused(other.clone()).await;
     assert!(matches!(error, ServerError::MasterKey(_)), "{error}");
-    other.master_key = Secret::new("short");
+    other.master_key = Secret::new("short").into();
     assert!(matches!(refused(other).await, ServerError::MasterKey(_)));
 
     let server = Server::serve(settings.clone());
@@ -66,7 +68,7 @@ async fn another_master_key_is_refused_and_changes_nothing() {
     let password = &before["databases"]["tracer"]["postgresql"]["password"];
     assert!(!holds(password.as_str().unwrap()));
     assert!(!holds(settings.api_keys[0].expose()));
-    assert!(!holds(settings.master_key.expose()));
+    assert!(!holds(master.expose()));
     assert!(holds(tenant["id"].as_str().unwrap()), "the file was read");
 }
 

@@ -42,6 +42,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("operation show", Effect::Read),
     ("operation wait", Effect::Read),
     ("schema", Effect::Read),
+    ("server rekey", Effect::WriteAsked),
     ("server start", Effect::Local),
     ("service add", Effect::Write),
     ("service list", Effect::Read),

@@ -18,6 +18,7 @@ use crate::contract::admin::{
 };
 use crate::contract::catalogue::Service;
 use crate::contract::ids::TenantRef;
+use crate::contract::rekey::{KeyStatus, Rekey, RekeyRequest};
 
 /// A change of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +250,16 @@ impl TenantManager {
             .query("limit", query.limit)
             .query("cursor", query.cursor.as_ref());
         self.inner.json(&call).await
+    }
+
+    /// Returns which key seals how much of the registry.
+    pub async fn key_status(&self) -> Result<KeyStatus, ClientError> {
+        self.ask(&["rekey"]).await
+    }
+
+    /// Has a new key made, and everything in the registry sealed with it.
+    pub async fn rekey(&self, request: &RekeyRequest) -> Result<Rekey, ClientError> {
+        self.tell(Method::POST, &["rekey"], request).await
     }
 
     /// Returns one operation.

@@ -84,7 +84,7 @@ impl SecretSource for SystemSecrets {
                 .hint("make the config file yours alone: chmod 600"));
             }
             SecretReference::Command { argv, .. } => self.once(argv.join("\0"), || {
-                run(argv, self.deadline).map_err(|reason| {
+                run(argv, &self.variables, self.deadline).map_err(|reason| {
                     failed(&reason).hint(format!(
                         "run it yourself to see why: {}",
                         shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default()
@@ -133,9 +133,20 @@ fn limited(source: impl Read) -> Result<Secret, String> {
 /// Runs a program without a shell and returns its standard output.
 ///
 /// Its standard error is dropped: nobody can promise that no secret is in it.
-fn run(argv: &[String], deadline: Duration) -> Result<Secret, String> {
+fn run(
+    argv: &[String],
+    variables: &BTreeMap<String, String>,
+    deadline: Duration,
+) -> Result<Secret, String> {
     let (program, arguments) = argv.split_first().ok_or("it names no program")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    // Other secrets of ours are none of its business.
+    for name in variables.keys() {
+        if name.starts_with("LERIANCTL_") || name.starts_with("MULTI_TENANT_") {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,6 +5,8 @@ pub mod catalogue;
 pub mod event;
 pub mod ids;
 pub mod openapi;
+pub mod permission;
+pub mod rekey;
 pub mod wire;
 
 pub use ids::{Environment, IdError, ServiceName, Slug, TenantId};

@@ -11,6 +11,7 @@ use super::admin::{
     AddServiceRequest, Change, ChangeRequest, CreateTenantRequest, DatabaseList, OperationPage,
     OperationRecord, ServerInfo, TenantPage, TenantRecord, UpdateTenantRequest, Verification,
 };
+use super::rekey::{KeyStatus, Rekey, RekeyRequest};
 use super::wire::{
     ActiveTenant, AssociateService, AssociationCreated, CreateTenant, ErrorBody, TenantConfig,
     TenantCreated, TenantView,
@@ -234,6 +235,22 @@ fn contract_routes() -> Vec<Route> {
 
 fn admin_routes() -> Vec<Route> {
     let mut all = vec![
+        route(
+            "GET",
+            "/v1/admin/rekey",
+            "admin",
+            "Tells which key seals how much of the registry",
+        )
+        .gives::<KeyStatus>(200, "the keys, never the keys themselves"),
+        route(
+            "POST",
+            "/v1/admin/rekey",
+            "admin",
+            "Makes a new key and has every secret in the registry sealed with it",
+        )
+        .takes::<RekeyRequest>()
+        .gives::<Rekey>(200, "the change, or its plan")
+        .fails(&[(400, "malformed"), (409, "the plan changed")]),
         route("GET", "/v1/admin/info", "admin", "Describes the server")
             .gives::<ServerInfo>(200, "the server"),
         route(

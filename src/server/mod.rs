@@ -3,14 +3,18 @@
 mod auth;
 mod error;
 mod listener;
+mod master;
 mod metrics;
 mod operations;
 mod outbox;
 mod registry;
+mod rekey;
 mod routes;
 mod run;
 mod service;
 mod vault;
+
+pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,8 +32,10 @@ use crate::secret::Secret;
 pub struct ServerSettings {
     /// SQLite file; made when absent, private to the user.
     pub registry: PathBuf,
-    /// Master key that seals credentials in the registry.
-    pub master_key: Secret,
+    /// Master key that wraps the keys in the registry.
+    pub master_key: MasterKey,
+    /// The one before, while it is being changed: what it had wrapped is wrapped anew.
+    pub previous_master_key: Option<MasterKey>,
     /// API keys to accept; stored hashed in the registry, kept across restarts.
     pub api_keys: Vec<Secret>,
     /// Clusters to place tenants on; the first is the default.

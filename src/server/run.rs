@@ -12,21 +12,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::auth::{ApiKeys, stored_digest};
-use super::listener::BoundedListener;
+use super::listener::{BoundedListener, Peer};
 use super::metrics::Metrics;
 use super::operations::{self, Progress};
 use super::outbox;
 use super::registry::sqlite::SqliteRegistry;
 use super::registry::{Registry, RegistryError, model::now};
+use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
-use super::vault::Vault;
+use super::vault::{Vault, VaultError};
 use super::{ServerError, ServerSettings};
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
-/// Setting of the registry that only the right master key opens.
-const MASTER_CHECK: &str = "master_check";
 /// Time between two rounds of forgetting.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 /// How long published events are kept.
@@ -42,11 +41,14 @@ pub(super) async fn serve(
     settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
-    let vault = Vault::new(&settings.master_key).map_err(ServerError::MasterKey)?;
-    let registry = open(&settings, &vault).await?;
+    let Opened {
+        registry,
+        vault,
+        keys,
+    } = open(&settings).await?;
     let (close, closing) = watch::channel(false);
     let tenancy = Arc::new(Tenancy {
-        registry: Arc::clone(&registry.registry),
+        registry: Arc::clone(&registry),
         catalogue: settings.catalogue,
         provisioner: Provisioner::new(settings.clusters.clone()),
         clusters: settings.clusters,
@@ -58,11 +60,12 @@ pub(super) async fn serve(
         work: Notify::new(),
         mail: Notify::new(),
         progress: Progress::default(),
+        resealing: Resealing::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
         Arc::clone(&tenancy),
-        registry.keys,
+        keys,
         ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             event_redis: settings
@@ -82,7 +85,10 @@ pub(super) async fn serve(
         closing.clone(),
         recovered,
     ));
-    let mut helpers = vec![tokio::spawn(prune(Arc::clone(&tenancy), closing.clone()))];
+    let mut helpers = vec![
+        tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(rekey::work(Arc::clone(&tenancy), closing.clone())),
+    ];
     if let Some(redis) = settings.event_redis {
         helpers.push(tokio::spawn(outbox::dispatch(
             Arc::clone(&tenancy),
@@ -100,7 +106,8 @@ pub(super) async fn serve(
     let (cut, cutting) = watch::channel(false);
     let listener = BoundedListener::new(listener, cutting);
     let mut stopping = closing.clone();
-    let serving = axum::serve(listener, routes::router(Arc::new(app)))
+    let routes = routes::router(Arc::new(app)).into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(listener, routes)
         .with_graceful_shutdown(async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         })
@@ -120,7 +127,7 @@ pub(super) async fn serve(
         None => drain(&mut serving, &cut, deadline).await,
     };
     end(engine, helpers, deadline).await;
-    registry.registry.close().await;
+    registry.close().await;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -177,11 +184,12 @@ impl Drop for AbortOnDrop {
 /// An opened registry.
 struct Opened {
     registry: Arc<dyn Registry>,
+    vault: Vault,
     keys: ApiKeys,
 }
 
-/// Opens the registry and checks the master key against it.
-async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, ServerError> {
+/// Opens the registry and its keys.
+async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
     let failed = |reason: String| ServerError::Registry {
         path: settings.registry.clone(),
         reason,
@@ -192,23 +200,26 @@ async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, Server
         .map_err(|error| failed(error.to_string()))?
         .map_err(failed)?;
     let read = |error: RegistryError| failed(error.to_string());
-    if let Some(value) = registry.setting(MASTER_CHECK).map_err(read)? {
-        if let Err(error) = vault.check(&value) {
+    let opened = Vault::open(
+        &registry,
+        &settings.master_key,
+        settings.previous_master_key.as_ref(),
+    );
+    let vault = match opened.await {
+        Ok(vault) => vault,
+        Err(error) => {
             registry.close().await;
-            return Err(ServerError::MasterKey(error.to_string()));
+            return Err(match error {
+                VaultError::MasterKey(reason) => ServerError::MasterKey(reason),
+                VaultError::Registry(error) => read(error),
+            });
         }
-    } else {
-        let value = vault.check_value();
-        registry
-            .set_setting(MASTER_CHECK, value)
-            .await
-            .map_err(read)?;
-    }
+    };
     let digests = settings
         .api_keys
         .iter()
         .filter(|key| !key.is_empty())
-        .map(|key| stored_digest(vault, key.expose()))
+        .map(|key| stored_digest(&vault, key.expose()))
         .collect();
     let stored = registry.api_keys(digests).await.map_err(read)?;
     if stored.is_empty() {
@@ -216,6 +227,7 @@ async fn open(settings: &ServerSettings, vault: &Vault) -> Result<Opened, Server
     }
     Ok(Opened {
         registry: Arc::new(registry),
+        vault,
         keys: ApiKeys::new(&stored),
     })
 }

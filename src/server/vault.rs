@@ -1,66 +1,383 @@
-//! What the master key is for: sealing credentials, digests of API keys, ids of new tenants.
+//! Keys at work: sealing credentials, digests of API keys, ids of new tenants, codes that vouch for
+//! the audit log.
+//!
+//! Every key is random, is stored wrapped by the master key, and is unwrapped once at the start.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::{hkdf, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::master::{KeySourceError, MasterKey};
+use super::registry::model::now;
+use super::registry::secrets::{
+    KeyChange, Purpose, SealedPlace, SealedValue, StoredKey, StoredKeys,
+};
+use super::registry::{Registry, RegistryError};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
-use crate::secret::{SealError, Sealer, Secret};
+use crate::secret::{SealError, Sealer, Secret, random_bytes, sealing_key};
 
-/// What the check value says once it is opened.
-const CHECK: &str = "this registry is sealed with the right master key";
-/// What the check value is bound to.
+/// What the check value of earlier versions was bound to.
 const CHECK_CONTEXT: &str = "meta/master-check";
-/// Fewest characters that can hold 128 bits, at six bits each.
-const SHORTEST_KEY: usize = 16;
+/// Times that the keys are read again because another server changed them.
+const ATTEMPTS: usize = 8;
 
-/// Keys derived from the master key, one per purpose.
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VaultError {
+    /// The master key does not fit.
+    #[error("{0}")]
+    MasterKey(String),
+    /// The registry failed.
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
+}
+
+impl From<KeySourceError> for VaultError {
+    fn from(error: KeySourceError) -> Self {
+        Self::MasterKey(error.to_string())
+    }
+}
+
+impl From<SealError> for VaultError {
+    fn from(error: SealError) -> Self {
+        Self::MasterKey(error.to_string())
+    }
+}
+
+/// The keys of records.
+#[derive(Debug, Default)]
+struct Ring {
+    active: String,
+    sealers: BTreeMap<String, Arc<Sealer>>,
+}
+
+/// Every key, ready for use.
 pub(crate) struct Vault {
-    sealer: Sealer,
+    master: MasterKey,
+    ring: RwLock<Arc<Ring>>,
     api_keys: hmac::Key,
     tenant_ids: hmac::Key,
 }
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vault({})", self.sealer.key_id())
+        write!(f, "Vault({})", self.ring().active)
     }
 }
 
-/// Derives a key for keyed digests; one-way, so no purpose's key tells another's.
-fn digest_key(master: &Secret, purpose: &str) -> hmac::Key {
+/// Derives the key for digests that earlier versions took straight from the master key.
+fn derived_digest_key(master: &Secret, purpose: Purpose) -> Secret {
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"lerianctl/digest/v1");
     let prk = salt.extract(master.expose().as_bytes());
-    let info = [purpose.as_bytes()];
-    let okm = prk
-        .expand(&info, hmac::HMAC_SHA256)
+    let info = [purpose.as_str().as_bytes()];
+    let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
+    prk.expand(&info, hmac::HMAC_SHA256)
+        .and_then(|okm| okm.fill(bytes.as_mut()))
         .expect("one block is within HKDF's limit");
-    hmac::Key::from(okm)
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+}
+
+/// A key that is not wrapped yet.
+struct Fresh {
+    id: String,
+    purpose: Purpose,
+    key: Secret,
+    active: bool,
+}
+
+impl Fresh {
+    fn random(purpose: Purpose) -> Self {
+        use std::fmt::Write as _;
+        let id = random_bytes::<4>()
+            .iter()
+            .fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            });
+        Self {
+            id,
+            purpose,
+            key: Secret::generate(),
+            active: true,
+        }
+    }
+
+    async fn wrap(&self, master: &MasterKey) -> Result<StoredKey, KeySourceError> {
+        let context = wrapping_context(self.purpose, &self.id);
+        Ok(StoredKey {
+            id: self.id.clone(),
+            purpose: self.purpose,
+            master: master.id().to_owned(),
+            wrapped: master.wrap(&self.key, &context).await?,
+            active: self.active,
+            created_at: now(),
+        })
+    }
+}
+
+fn wrapping_context(purpose: Purpose, id: &str) -> String {
+    format!("data-keys/{}/{id}", purpose.as_str())
+}
+
+/// Returns the keys of a registry that has none: random ones, or those that an earlier version
+/// derived from the master key together with a random one for what is sealed from now on.
+fn first_keys(stored: &StoredKeys, masters: &[&MasterKey]) -> Result<Vec<Fresh>, VaultError> {
+    let Some(check) = &stored.check else {
+        if stored.sealed {
+            return Err(RegistryError::Corrupt(
+                "it holds sealed values, but the keys that sealed them are gone".into(),
+            )
+            .into());
+        }
+        return Ok(Purpose::ALL.into_iter().map(Fresh::random).collect());
+    };
+    let mut refusal = None;
+    for master in masters {
+        let Some(material) = master.material() else {
+            continue;
+        };
+        let (records, id) = Sealer::derive_key(material, "registry");
+        let sealer = Sealer::with_key(&records, id.as_str());
+        let opened = sealer
+            .ok_or(SealError::Malformed)
+            .and_then(|sealer| sealer.open(check, CHECK_CONTEXT));
+        if let Err(error) = opened {
+            refusal.get_or_insert(error);
+            continue;
+        }
+        let old = |purpose: Purpose| Fresh {
+            key: derived_digest_key(material, purpose),
+            ..Fresh::random(purpose)
+        };
+        return Ok(vec![
+            Fresh {
+                id,
+                purpose: Purpose::Records,
+                key: records,
+                active: false,
+            },
+            Fresh::random(Purpose::Records),
+            old(Purpose::ApiKeys),
+            old(Purpose::TenantIds),
+            Fresh::random(Purpose::Audit),
+        ]);
+    }
+    Err(match refusal {
+        Some(error) => error.into(),
+        None => VaultError::MasterKey(
+            "the registry was sealed with a master key directly; start once with that key as the previous one, from a file, a variable or a command".into(),
+        ),
+    })
+}
+
+/// Unwraps a key with the master key that wrapped it.
+async fn unwrap(key: &StoredKey, masters: &[&MasterKey]) -> Result<Secret, VaultError> {
+    let Some(master) = masters.iter().find(|master| master.id() == key.master) else {
+        return Err(SealError::OtherKey {
+            found: key.master.clone(),
+            expected: masters
+                .first()
+                .map_or_else(String::new, |master| master.id().to_owned()),
+        }
+        .into());
+    };
+    let context = wrapping_context(key.purpose, &key.id);
+    Ok(master.unwrap(&key.wrapped, &context).await?)
+}
+
+fn damaged(key: &StoredKey) -> VaultError {
+    VaultError::MasterKey(format!("key `{}` of the registry is not a key", key.id))
 }
 
 impl Vault {
-    /// Derives the keys; refuses a master key that is too short to be one.
-    pub(crate) fn new(master: &Secret) -> Result<Self, String> {
-        if master.expose().len() < SHORTEST_KEY {
-            return Err(format!("it has fewer than {SHORTEST_KEY} characters"));
+    /// Opens the keys of a registry; makes them when it is new, brings over those of an earlier
+    /// version, and wraps with `master` what `previous` had wrapped.
+    pub(crate) async fn open(
+        registry: &dyn Registry,
+        master: &MasterKey,
+        previous: Option<&MasterKey>,
+    ) -> Result<Self, VaultError> {
+        let masters: Vec<&MasterKey> = std::iter::once(master).chain(previous).collect();
+        for _ in 0..ATTEMPTS {
+            let stored = registry.data_keys().await?;
+            if stored.keys.is_empty() {
+                let mut first = Vec::new();
+                for key in first_keys(&stored, &masters)? {
+                    first.push(key.wrap(master).await?);
+                }
+                match registry.change_data_keys(KeyChange::First(first)).await {
+                    Ok(()) if stored.check.is_some() => {
+                        tracing::info!("keys derived from the master key were brought over");
+                    }
+                    // Read what was written, or what another server was faster to write.
+                    Ok(()) | Err(RegistryError::Stale) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
+            let mut rewrapped = Vec::new();
+            for key in stored.keys.iter().filter(|key| key.master != master.id()) {
+                let again = Fresh {
+                    id: key.id.clone(),
+                    purpose: key.purpose,
+                    key: unwrap(key, &masters).await?,
+                    active: key.active,
+                };
+                rewrapped.push(again.wrap(master).await?);
+            }
+            if !rewrapped.is_empty() {
+                let count = rewrapped.len();
+                match registry
+                    .change_data_keys(KeyChange::Rewrapped(rewrapped))
+                    .await
+                {
+                    Ok(()) => tracing::info!(
+                        count,
+                        master = master.id(),
+                        "keys are wrapped with the new master key"
+                    ),
+                    Err(RegistryError::Stale) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
+            return Self::assemble(&stored.keys, master.clone()).await;
         }
-        Ok(Self {
-            sealer: Sealer::derive(master, "registry"),
-            api_keys: digest_key(master, "api-keys"),
-            tenant_ids: digest_key(master, "tenant-ids"),
-        })
+        Err(RegistryError::Unavailable("its keys keep changing".into()).into())
     }
 
-    /// Returns a value that only this master key opens.
-    pub(crate) fn check_value(&self) -> String {
-        self.sealer.seal(CHECK, CHECK_CONTEXT)
+    async fn assemble(keys: &[StoredKey], master: MasterKey) -> Result<Self, VaultError> {
+        let digests = async |purpose: Purpose| {
+            let key = keys
+                .iter()
+                .find(|key| key.purpose == purpose && key.active)
+                .ok_or_else(|| {
+                    VaultError::MasterKey(format!(
+                        "the registry has no key for {}",
+                        purpose.as_str()
+                    ))
+                })?;
+            let bytes = unwrap(key, &[&master]).await?;
+            let bytes = bytes.bytes().ok_or_else(|| damaged(key))?;
+            Ok::<_, VaultError>(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()))
+        };
+        let (api_keys, tenant_ids) = (
+            digests(Purpose::ApiKeys).await?,
+            digests(Purpose::TenantIds).await?,
+        );
+        let vault = Self {
+            master,
+            ring: RwLock::default(),
+            api_keys,
+            tenant_ids,
+        };
+        vault.take(keys).await?;
+        Ok(vault)
     }
 
-    /// Tells why a check value does not open.
-    pub(crate) fn check(&self, value: &str) -> Result<(), SealError> {
-        self.sealer.open(value, CHECK_CONTEXT).map(drop)
+    /// Takes over the keys of records that are not known yet, and which one is active.
+    async fn take(&self, keys: &[StoredKey]) -> Result<(), VaultError> {
+        let before = self.ring();
+        let mut ring = Ring::default();
+        for key in keys.iter().filter(|key| key.purpose == Purpose::Records) {
+            let sealer = if let Some(known) = before.sealers.get(&key.id) {
+                Arc::clone(known)
+            } else {
+                let bytes = unwrap(key, &[&self.master]).await?;
+                Arc::new(Sealer::with_key(&bytes, key.id.as_str()).ok_or_else(|| damaged(key))?)
+            };
+            ring.sealers.insert(key.id.clone(), sealer);
+            if key.active {
+                ring.active.clone_from(&key.id);
+            }
+        }
+        if !ring.sealers.contains_key(&ring.active) {
+            return Err(VaultError::MasterKey(
+                "the registry has no active key for records".into(),
+            ));
+        }
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        Ok(())
     }
 
-    /// Returns the digest of an API key, as hex. Short keys cannot be searched for in the
-    /// registry without the master key.
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the keys again: another server may have made one.
+    pub(crate) async fn refresh(&self, registry: &dyn Registry) -> Result<(), VaultError> {
+        let stored = registry.data_keys().await?;
+        self.take(&stored.keys).await
+    }
+
+    /// Makes a new key for records and seals with it from now on; what older ones have sealed can
+    /// still be opened. Stale when another server was faster.
+    pub(crate) async fn replace(&self, registry: &dyn Registry) -> Result<(), VaultError> {
+        let active = self.active();
+        let fresh = Fresh::random(Purpose::Records).wrap(&self.master).await?;
+        let change = KeyChange::Replaced(active, fresh);
+        registry.change_data_keys(change).await?;
+        self.refresh(registry).await
+    }
+
+    /// Returns the id of the master key.
+    pub(crate) fn master(&self) -> &str {
+        self.master.id()
+    }
+
+    /// Returns the id of the key that records are sealed with now.
+    pub(crate) fn active(&self) -> String {
+        self.ring().active.clone()
+    }
+
+    /// Returns true when the key of a sealed value is known here.
+    pub(crate) fn knows(&self, sealed: &str) -> bool {
+        sealing_key(sealed).is_none_or(|id| self.ring().sealers.contains_key(id))
+    }
+
+    fn seal(&self, plain: &str, context: &str) -> String {
+        let ring = self.ring();
+        ring.sealers[&ring.active].seal(plain, context)
+    }
+
+    fn open_sealed(&self, sealed: &str, context: &str) -> Result<Secret, SealError> {
+        let ring = self.ring();
+        let id = sealing_key(sealed).ok_or(SealError::Malformed)?;
+        match ring.sealers.get(id) {
+            Some(key) => key.open(sealed, context),
+            None => Err(SealError::OtherKey {
+                found: id.to_owned(),
+                expected: ring.active.clone(),
+            }),
+        }
+    }
+
+    /// Seals a value anew with the active key.
+    pub(crate) fn reseal(&self, value: &SealedValue) -> Result<String, SealError> {
+        let context = match &value.place {
+            SealedPlace::Credential {
+                tenant,
+                service,
+                version,
+                module,
+            } => Place {
+                tenant,
+                service,
+                module,
+                version: *version,
+            }
+            .context(),
+            SealedPlace::Owner(tenant) => owner_context(tenant),
+        };
+        let plain = self.open_sealed(&value.sealed, &context)?;
+        Ok(self.seal(plain.expose(), &context))
+    }
+
+    /// Returns the digest of an API key. Short keys cannot be searched for in the registry
+    /// without the master key.
     pub(crate) fn api_key_digest(&self, key: &[u8]) -> hmac::Tag {
         hmac::sign(&self.api_keys, key)
     }
@@ -77,7 +394,7 @@ impl Vault {
 
     /// Seals the password of a module, bound to its place.
     pub(crate) fn seal_password(&self, place: &Place<'_>, password: &Secret) -> String {
-        self.sealer.seal(password.expose(), &place.context())
+        self.seal(password.expose(), &place.context())
     }
 
     /// Opens a sealed password in its place.
@@ -86,13 +403,37 @@ impl Vault {
         place: &Place<'_>,
         sealed: &str,
     ) -> Result<Secret, SealError> {
-        self.sealer.open(sealed, &place.context())
+        self.open_sealed(sealed, &place.context())
     }
 
     /// Seals the password hash of a tenant's owner.
     pub(crate) fn seal_owner(&self, tenant: &TenantId, hash: &str) -> String {
-        self.sealer.seal(hash, &format!("tenants/{tenant}/owner"))
+        self.seal(hash, &owner_context(tenant))
     }
+
+    /// Returns keys that a master key stands for directly, for tests without a registry.
+    #[cfg(test)]
+    pub(crate) fn new(master: &Secret) -> Result<Self, String> {
+        let (records, id) = Sealer::derive_key(master, "registry");
+        let sealer = Sealer::with_key(&records, id.as_str()).ok_or("no key")?;
+        let digests = |purpose| {
+            let bytes = derived_digest_key(master, purpose).bytes().expect("a key");
+            hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref())
+        };
+        Ok(Self {
+            master: master.clone().into(),
+            ring: RwLock::new(Arc::new(Ring {
+                active: id.clone(),
+                sealers: BTreeMap::from([(id, Arc::new(sealer))]),
+            })),
+            api_keys: digests(Purpose::ApiKeys),
+            tenant_ids: digests(Purpose::TenantIds),
+        })
+    }
+}
+
+fn owner_context(tenant: &TenantId) -> String {
+    format!("tenants/{tenant}/owner")
 }
 
 /// Where a password belongs.
@@ -118,51 +459,4 @@ impl Place<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_opens_only_in_its_place() {
-        let vault = Vault::new(&Secret::new("0123456789abcdef")).unwrap();
-        let (tenant, service) = (TenantId::generate(), "tracer".parse().unwrap());
-        let place = Place {
-            tenant: &tenant,
-            service: &service,
-            module: "tracer",
-            version: 1,
-        };
-        let sealed = vault.seal_password(&place, &Secret::new("hunter2"));
-        assert_eq!(
-            vault.open_password(&place, &sealed).unwrap().expose(),
-            "hunter2"
-        );
-        let next = Place {
-            version: 2,
-            ..place
-        };
-        assert!(vault.open_password(&next, &sealed).is_err());
-    }
-
-    #[test]
-    fn ids_are_stable_and_differ_by_environment() {
-        let vault = Vault::new(&Secret::new("0123456789abcdef")).unwrap();
-        let slug = "aurora".parse().unwrap();
-        let id = |environment: &str| vault.tenant_id(&environment.parse().unwrap(), &slug);
-        assert_eq!(id("staging"), id("staging"));
-        assert_ne!(id("staging"), id("production"));
-        let other = Vault::new(&Secret::new("another master key")).unwrap();
-        assert_ne!(
-            other.tenant_id(&"staging".parse().unwrap(), &slug),
-            id("staging")
-        );
-    }
-
-    #[test]
-    fn another_master_key_does_not_open_the_check_value() {
-        let a = Vault::new(&Secret::new("0123456789abcdef")).unwrap();
-        let b = Vault::new(&Secret::new("fedcba9876543210")).unwrap();
-        assert_eq!(a.check(&a.check_value()), Ok(()));
-        assert!(b.check(&a.check_value()).is_err());
-        assert!(Vault::new(&Secret::new("short")).is_err());
-    }
-}
+mod tests;

@@ -55,7 +55,8 @@ impl Server {
     ) -> ServerSettings {
         ServerSettings {
             registry: folder.join("registry.sqlite"),
-            master_key: Secret::generate(),
+            master_key: Secret::generate().into(),
+            previous_master_key: None,
             api_keys: vec![Secret::generate()],
             clusters,
             event_redis,

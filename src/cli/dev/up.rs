@@ -234,7 +234,8 @@ fn server_settings(
     let postgres = &connections.postgres;
     Ok(ServerSettings {
         registry: stack.home().registry().join("registry.db"),
-        master_key: keys.master_key()?,
+        master_key: keys.master_key()?.into(),
+        previous_master_key: None,
         api_keys: vec![keys.api_key()?],
         clusters: vec![Cluster {
             name: "main".into(),

@@ -135,6 +135,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "isolation.unsupported",
         include_str!("isolation.unsupported.md"),
     ),
+    ("keys.unavailable", include_str!("keys.unavailable.md")),
     ("link.address", include_str!("link.address.md")),
     ("link.refused", include_str!("link.refused.md")),
     ("link.rejected", include_str!("link.rejected.md")),

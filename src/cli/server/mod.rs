@@ -1,5 +1,7 @@
 //! `lerianctl server …`: the Tenant Manager.
 
+pub mod master;
+pub mod rekey;
 pub mod run;
 pub mod start;
 
@@ -9,6 +11,8 @@ use super::invocation::Invocation;
 
 /// Variable with the master key of the registry.
 pub const MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_MASTER_KEY";
+/// Variable with the master key before this one, while it is being changed.
+pub const PREVIOUS_MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_PREVIOUS_MASTER_KEY";
 /// Variable with the URL of the PostgreSQL cluster that tenants are placed on.
 pub const POSTGRES_URL_VARIABLE: &str = "LERIANCTL_SERVER_POSTGRES_URL";
 /// Variable with an API key to accept.
@@ -22,7 +26,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         MASTER_KEY_VARIABLE,
-        "Master key that seals credentials in the registry; --master-key-file wins",
+        "Master key that wraps the registry's keys; --master-key-file and --master-key-command win",
+    ),
+    (
+        PREVIOUS_MASTER_KEY_VARIABLE,
+        "Master key before this one, while it is being changed; --previous-master-key-file wins",
     ),
     (
         POSTGRES_URL_VARIABLE,
@@ -34,7 +42,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum ServerCommand {
     /// Serve until told to stop
-    Start(start::StartArgs),
+    Start(Box<start::StartArgs>),
+    /// Seal every secret in the registry with a new key, while it is in use
+    Rekey(rekey::RekeyArgs),
 }
 
 impl ServerCommand {
@@ -42,6 +52,7 @@ impl ServerCommand {
     pub fn run(&self, run: &Invocation) -> u8 {
         match self {
             Self::Start(args) => run.emit_or_done(start::start(run, args)),
+            Self::Rekey(args) => run.emit(rekey::rekey(run, args)),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::master::MasterKeyArgs;
 use super::run::{Announce, serve_until_told};
-use super::{MASTER_KEY_VARIABLE, POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
+use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
@@ -17,8 +18,6 @@ use crate::provision::Cluster;
 use crate::secret::Secret;
 use crate::server::ServerSettings;
 
-/// Master keys are random; anything shorter than this cannot be.
-const MASTER_KEY_LENGTH: usize = 32;
 /// Largest catalogue file.
 const CATALOGUE_BYTES: u64 = 1024 * 1024;
 
@@ -44,9 +43,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "FILE")]
     registry: Option<PathBuf>,
 
-    /// File with the master key that seals credentials [variable: LERIANCTL_SERVER_MASTER_KEY]
-    #[arg(long, value_name = "FILE")]
-    master_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    master: MasterKeyArgs,
 
     /// File with an API key to accept; may be repeated [variable: LERIANCTL_SERVER_SERVICE_KEY]
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
@@ -102,7 +100,8 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
     }
     let settings = ServerSettings {
         registry: registry(run, args)?,
-        master_key: master_key(run, args)?,
+        master_key: args.master.current(run)?,
+        previous_master_key: args.master.previous(run)?,
         api_keys: api_keys(run, args)?,
         clusters: vec![cluster(run, args)?],
         event_redis: run
@@ -157,39 +156,6 @@ fn secret(
     match file {
         Some(path) => run.read_secret(path, what).map(Some),
         None => Ok(run.environment.variable(variable).map(Secret::new)),
-    }
-}
-
-fn master_key(run: &Invocation, args: &StartArgs) -> Result<Secret, Failure> {
-    let key = secret(
-        run,
-        args.master_key_file.as_ref(),
-        MASTER_KEY_VARIABLE,
-        "the master key",
-    )?;
-    match key {
-        Some(key) if key.expose().len() >= MASTER_KEY_LENGTH => Ok(key),
-        Some(key) => Err(Failure::new(
-            Kind::Usage,
-            "server.weak_key",
-            format!(
-                "the master key has {} characters; a random one has at least {MASTER_KEY_LENGTH}",
-                key.expose().len()
-            ),
-        )
-        .hint_command("make one", "openssl rand -hex 32 > master.key")),
-        None => Err(Failure::new(
-            Kind::Usage,
-            "server.no_master_key",
-            "there is no master key, so credentials could not be sealed in the registry",
-        )
-        .hint_command(
-            "make one, keep it safe",
-            "openssl rand -hex 32 > master.key",
-        )
-        .hint(format!(
-            "then give it with `--master-key-file FILE` or {MASTER_KEY_VARIABLE}"
-        ))),
     }
 }
 

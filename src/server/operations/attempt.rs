@@ -143,6 +143,7 @@ impl Attempt<'_> {
             self.tenancy.registry.credentials(tenant, service, version)
         })
         .await?;
+        self.tenancy.learn_keys(sealed.values()).await;
         sealed
             .into_iter()
             .map(|(module, sealed)| {

@@ -14,11 +14,18 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "initial",
-    sql: include_str!("0001_initial.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sql: include_str!("0001_initial.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "data keys",
+        sql: include_str!("0005_data_keys.sql"),
+    },
+];
 
 /// Why a file cannot become, or is not, a registry that this program understands.
 #[derive(Debug, thiserror::Error)]

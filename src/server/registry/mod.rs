@@ -7,6 +7,7 @@
 pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
+pub(crate) mod secrets;
 pub(crate) mod sqlite;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
     StoredOwner, Tenant,
 };
+use secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
+
 pub(crate) use operation::{NewOperation, NewStep, Operation, OperationKind, StepRow, Work};
 
 /// Why the registry could not do what was asked.
@@ -262,6 +265,23 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
+    /// Returns the keys that seal what is secret, wrapped.
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
+    /// Changes those keys, in one transaction.
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
+    /// Counts sealed values by key.
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError>;
+    /// Returns up to `limit` values that a key has sealed, in the order of their places, after
+    /// `after`; fewer than `limit` do not mean that there are no more, none do.
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError>;
+    /// Replaces sealed values that are still as they were read; returns how many.
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError>;
+
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;
     /// Returns figures for `/metrics`.

@@ -1,16 +1,19 @@
 //! What every request passes: request id, key, a place to work in, a deadline, figures, a line
 //! in the log. One layer, because the connections endpoint is asked very often.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
 use super::{Access, Shared};
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
+use crate::server::listener::Peer;
 
 /// Header with the id of the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,22 +31,26 @@ pub(super) struct Gate {
 }
 
 /// Lets a request through, or answers it.
-pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(&request);
     let method = word(request.method());
     let changes = !request.method().is_safe();
 
-    let mut response = if changes {
-        let span = tracing::info_span!(
-            "request",
-            id = id.to_str().unwrap_or_default(),
-            method,
-            route = gate.route
-        );
-        answer(&gate, request, next).instrument(span).await
-    } else {
-        answer(&gate, request, next).await
+    let caller = identify(&gate, &mut request);
+    let who = caller.as_ref().ok().and_then(Option::as_ref).cloned();
+    let mut response = match caller {
+        Err(refusal) => refusal.into_response(),
+        Ok(_) if changes => {
+            let span = tracing::info_span!(
+                "request",
+                id = id.to_str().unwrap_or_default(),
+                method,
+                route = gate.route
+            );
+            answer(&gate, request, next).instrument(span).await
+        }
+        Ok(_) => answer(&gate, request, next).await,
     };
 
     let took = begun.elapsed();
@@ -53,17 +60,24 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
         .tenancy
         .metrics
         .request(gate.route, method, status.as_u16(), took);
-    note(&gate, &id, method, changes, status, took);
+    note(&gate, &id, method, changes, status, took, who.as_ref());
     response
+}
+
+/// Finds out who asks, and leaves that with the request; nobody in particular on open routes.
+fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiError> {
+    if gate.access == Access::Open {
+        return Ok(None);
+    }
+    let app = &gate.app;
+    let mut caller = app.keys.caller(&app.tenancy.vault, request.headers())?;
+    caller.peer = peer(request);
+    request.extensions_mut().insert(caller.clone());
+    Ok(Some(caller))
 }
 
 async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
     let app = &gate.app;
-    if gate.access == Access::Keyed
-        && let Err(refusal) = app.keys.check(&app.tenancy.vault, request.headers())
-    {
-        return refusal.into_response();
-    }
     let work = async {
         // Never closed, so there is always a place in the end.
         let _place = app.requests.acquire().await;
@@ -78,6 +92,14 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
             )
             .into_response()
         })
+}
+
+/// Returns where a request comes from.
+fn peer(request: &Request) -> Option<SocketAddr> {
+    request
+        .extensions()
+        .get::<ConnectInfo<Peer>>()
+        .map(|ConnectInfo(peer)| peer.0)
 }
 
 /// Returns the caller's request id if it is a sane one, or a new one.
@@ -122,15 +144,27 @@ fn note(
     changes: bool,
     status: StatusCode,
     took: Duration,
+    caller: Option<&Caller>,
 ) {
+    let role = caller.map_or("none", |caller| caller.role.as_str());
+    let peer = caller
+        .and_then(|caller| caller.peer)
+        .map(tracing::field::display);
+    let caller = caller.map_or("", |caller| &*caller.id);
     let id = id.to_str().unwrap_or_default();
     let (route, status) = (gate.route, status.as_u16());
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     if status >= 500 {
-        tracing::warn!(id, method, route, status, micros, "answered");
+        tracing::warn!(
+            id, method, route, status, micros, caller, role, peer, "answered"
+        );
     } else if changes {
-        tracing::info!(id, method, route, status, micros, "answered");
+        tracing::info!(
+            id, method, route, status, micros, caller, role, peer, "answered"
+        );
     } else {
-        tracing::debug!(id, method, route, status, micros, "answered");
+        tracing::debug!(
+            id, method, route, status, micros, caller, role, peer, "answered"
+        );
     }
 }

@@ -6,6 +6,7 @@ mod extract;
 mod gate;
 mod health;
 mod operations;
+mod rekey;
 mod stream;
 
 use std::sync::Arc;
@@ -154,6 +155,11 @@ pub(crate) fn router(app: Shared) -> Router {
         Keyed,
         "/v1/admin/tenants/{tenant}/services/{service}/{action}",
         post(admin::change_service),
+    );
+    add(
+        Keyed,
+        "/v1/admin/rekey",
+        get(rekey::status).post(rekey::rekey),
     );
     add(Keyed, "/v1/admin/operations", get(operations::list));
     add(Keyed, "/v1/admin/operations/{id}", get(operations::show));

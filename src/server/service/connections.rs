@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use zeroize::Zeroize as _;
 
 use super::{Tenancy, to_body};
 use crate::contract::wire::{ConnectionSettings, ModuleDatabases, PostgresConfig, TenantConfig};
@@ -149,16 +150,17 @@ impl Tenancy {
         let found = self.noted(self.registry.handed_out(&id, &service).await)?;
         let (tenant, sealed) = found.ok_or_else(unknown)?;
         let association = tenant.associations.get(&service).ok_or_else(unknown)?;
+        self.learn_keys(sealed.values()).await;
         let answer = match tenant.pair(&service) {
-            Pair::Active => Answer {
-                status: StatusCode::OK,
-                body: Bytes::from(to_body(&self.config(
-                    &tenant,
-                    &service,
-                    association,
-                    &sealed,
-                )?)?),
-            },
+            Pair::Active => {
+                let mut config = self.config(&tenant, &service, association, &sealed)?;
+                let body = to_body(&config);
+                wipe(&mut config);
+                Answer {
+                    status: StatusCode::OK,
+                    body: Bytes::from(body?),
+                }
+            }
             other => {
                 let refusal = refusal(other, &tenant, &service);
                 Answer {
@@ -241,6 +243,15 @@ impl Tenancy {
             updated_at: Some(association.updated_at.max(tenant.updated_at)),
             ..TenantConfig::default()
         })
+    }
+}
+
+/// Wipes the passwords of an answer that was written.
+fn wipe(config: &mut TenantConfig) {
+    for databases in config.databases.values_mut() {
+        if let Some(postgresql) = &mut databases.postgresql {
+            postgresql.password.zeroize();
+        }
     }
 }
 

@@ -37,6 +37,7 @@ use super::operations::Progress;
 use super::registry::{
     Commit, NewOperation, Operation, Registry, RegistryError, Replay, Tenant, TenantKey,
 };
+use super::rekey::Resealing;
 use super::vault::Vault;
 use crate::contract::admin::{Change, Plan};
 use crate::contract::catalogue::Catalogue;
@@ -74,6 +75,8 @@ pub(crate) struct Tenancy {
     pub(crate) mail: Notify,
     /// Who watches which operation.
     pub(crate) progress: Progress,
+    /// What older keys have sealed.
+    pub(crate) resealing: Resealing,
 }
 
 /// What a request asks for besides the change itself.
@@ -157,6 +160,16 @@ impl Tenancy {
         })
     }
 
+    /// Reads the keys again when a value was sealed with one that another server has made.
+    pub(crate) async fn learn_keys(&self, mut sealed: impl Iterator<Item = &String>) {
+        if sealed.all(|sealed| self.vault.knows(sealed)) {
+            return;
+        }
+        if let Err(error) = self.vault.refresh(self.registry.as_ref()).await {
+            tracing::error!(%error, "the keys cannot be read again");
+        }
+    }
+
     /// Commits a change; nothing given before is given again once the commit can be seen.
     ///
     /// Runs to its end even when the caller goes away.
@@ -215,7 +228,7 @@ impl Tenancy {
                         warnings,
                     } = *unchanged;
                     let plan = Plan::new(Vec::new(), Vec::new(), warnings);
-                    expected(&plan, &intent)?;
+                    expected(&plan, intent.expect_plan.as_deref())?;
                     let change = Change {
                         changed: false,
                         dry_run: intent.dry_run,
@@ -228,7 +241,7 @@ impl Tenancy {
                 Outcome::Changed(draft) => draft,
             };
             let (plan, mut commit, made) = draft.finish(self);
-            expected(&plan, &intent)?;
+            expected(&plan, intent.expect_plan.as_deref())?;
             let record = |tenant: &Tenant| Some(tenant.record(&self.catalogue, &self.clusters));
             if intent.dry_run {
                 let change = Change {
@@ -308,9 +321,9 @@ impl Tenancy {
 }
 
 /// Refuses when the plan is not the one that was agreed to.
-fn expected(plan: &Plan, intent: &Intent) -> Result<(), ApiError> {
-    match &intent.expect_plan {
-        Some(hash) if *hash != plan.hash => Err(ApiError::conflict(
+pub(crate) fn expected(plan: &Plan, hash: Option<&str>) -> Result<(), ApiError> {
+    match hash {
+        Some(hash) if hash != plan.hash => Err(ApiError::conflict(
             "plan.changed",
             format!(
                 "the plan is `{}` now and not `{}`; nothing was done",

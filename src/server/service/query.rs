@@ -243,6 +243,7 @@ impl Tenancy {
                 .credentials(&found.id, &service, version)
                 .await;
             let sealed = self.noted(sealed)?;
+            self.learn_keys(sealed.values()).await;
             for (module, database) in association.ready_databases() {
                 let place = Place {
                     tenant: &found.id,

@@ -2,6 +2,7 @@
 
 mod operations;
 mod outbox;
+mod secrets;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::migrations::migrate;
+use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
     RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
@@ -179,7 +181,9 @@ impl SqliteRegistry {
     }
 
     /// Returns what is kept under `key` of the registry's own settings.
+    #[cfg(test)]
     pub(crate) fn setting(&self, key: &str) -> Result<Option<String>, RegistryError> {
+        use rusqlite::OptionalExtension as _;
         self.read(|connection| {
             Ok(connection
                 .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -190,6 +194,7 @@ impl SqliteRegistry {
     }
 
     /// Keeps `value` under `key`.
+    #[cfg(test)]
     pub(crate) async fn set_setting(&self, key: &str, value: String) -> Result<(), RegistryError> {
         let key = key.to_owned();
         self.write(Durability::PowerCut, move |connection| {
@@ -444,6 +449,37 @@ impl Registry for SqliteRegistry {
                 return Ok(pruned);
             }
         }
+    }
+
+    async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
+        self.read(secrets::keys)
+    }
+
+    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            secrets::change(connection, &change)
+        })
+        .await
+    }
+
+    async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {
+        self.read(secrets::count)
+    }
+
+    async fn sealed_with(
+        &self,
+        key: &str,
+        after: Option<&SealedPlace>,
+        limit: u32,
+    ) -> Result<Vec<SealedValue>, RegistryError> {
+        self.read(|connection| secrets::sealed_with(connection, key, after, limit))
+    }
+
+    async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            secrets::reseal(connection, &values)
+        })
+        .await
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {
