@@ -175,7 +175,10 @@ mod tests {
         };
         let check = catalogue::find("PG-002").unwrap();
         let finding = raw.finding(check, "h:1", &|role| {
-            (role == "a_app").then(|| "a".to_owned()).into_iter().collect()
+            (role == "a_app")
+                .then(|| "a".to_owned())
+                .into_iter()
+                .collect()
         });
         assert_eq!(finding.from, ["*", "a"]);
         assert_eq!(finding.severity.as_str(), "low");

@@ -164,7 +164,9 @@ mod tests {
                 .step_by(2)
                 .flat_map(|part| [part, " "])
                 .collect();
-            for word in ["INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "GRANT", "ALTER"] {
+            for word in [
+                "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "GRANT", "ALTER",
+            ] {
                 let found = code
                     .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
                     .any(|part| part == word);

@@ -73,7 +73,11 @@ fn same_store(stores: &[Store], findings: &mut Vec<Finding>) {
             each_other(&mut finding, &tenants);
             finding.evidence = format!(
                 "{} are all led to {} on {}",
-                stores.iter().map(|s| subject(s)).collect::<Vec<_>>().join(", "),
+                stores
+                    .iter()
+                    .map(|s| subject(s))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 stores[0].place(),
                 stores[0].cluster()
             );
@@ -89,7 +93,10 @@ fn same_password(stores: &[Store], findings: &mut Vec<Finding>) {
     for store in stores {
         if let Some(password) = store.password.as_ref().filter(|p| !p.is_empty()) {
             let print = hmac::sign(&key, password.expose().as_bytes());
-            prints.entry(print.as_ref().to_vec()).or_default().push(store);
+            prints
+                .entry(print.as_ref().to_vec())
+                .or_default()
+                .push(store);
         }
     }
     for stores in prints.into_values() {
@@ -141,7 +148,8 @@ fn near_names(stores: &[Store], findings: &mut Vec<Finding>) {
                 let mut finding = Finding::new(known("CF-03"), STORE, format!("{kind} {name}"));
                 finding.from = vec![store.tenant.clone()];
                 finding.to = vec![store.tenant.clone()];
-                finding.evidence = format!("its name has {} bytes, PostgreSQL keeps 63", name.len());
+                finding.evidence =
+                    format!("its name has {} bytes, PostgreSQL keeps 63", name.len());
                 findings.push(finding);
             }
             names
@@ -193,7 +201,9 @@ fn one(store: &Store, findings: &mut Vec<Finding>) {
     if store.mode == IsolationMode::Schema {
         let schema = store.schema.as_deref().unwrap_or_default();
         let plain = schema.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && schema.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            && schema
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let wrong = match schema {
             "" => Some("it has no schema".to_owned()),
             "public" => Some("its schema is public, which all tenants share".to_owned()),
@@ -207,7 +217,11 @@ fn one(store: &Store, findings: &mut Vec<Finding>) {
     if !store.drift.is_empty() {
         add("CF-06", store.drift.join("; "), &provision);
     }
-    if !store.is_local() && !matches!(store.sslmode.as_str(), "verify-full" | "verify-ca" | "require")
+    if !store.is_local()
+        && !matches!(
+            store.sslmode.as_str(),
+            "verify-full" | "verify-ca" | "require"
+        )
     {
         let word = if store.sslmode.is_empty() {
             "it has no sslmode, and products then do not encrypt".to_owned()
@@ -218,7 +232,10 @@ fn one(store: &Store, findings: &mut Vec<Finding>) {
     }
     if store.handed_out && store.status != "active" {
         let suspend = [format!("lerianctl tenant suspend {}", store.tenant)];
-        let evidence = format!("the tenant is {}, and /connections answers 200", store.status);
+        let evidence = format!(
+            "the tenant is {}, and /connections answers 200",
+            store.status
+        );
         add("CF-23", evidence, &suspend);
     }
 }

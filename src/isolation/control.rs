@@ -12,7 +12,6 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::audit::Refusal;
-use super::catalogue;
 use super::model::{Check, Family};
 use super::report::{Control, ControlState};
 use crate::link::postgres::PostgresEndpoint;
@@ -73,7 +72,10 @@ const PLANTS: &[(&[&str], &[&str])] = &[
         &["PG-015"],
         &["ALTER ROLE {a} PASSWORD 'md500000000000000000000000000000000'"],
     ),
-    (&["PG-021"], &["GRANT CREATE ON TABLESPACE pg_default TO {a}"]),
+    (
+        &["PG-021"],
+        &["GRANT CREATE ON TABLESPACE pg_default TO {a}"],
+    ),
     (
         &["PG-022"],
         &["GRANT SET ON PARAMETER session_replication_role TO {a}"],
@@ -312,12 +314,16 @@ async fn finds(session: &Client, check: &Check, rows: &str) -> Result<bool, Refu
 
 /// Returns the ids that a breach is planted for.
 pub fn planted() -> BTreeSet<&'static str> {
-    PLANTS.iter().flat_map(|(ids, _)| ids.iter().copied()).collect()
+    PLANTS
+        .iter()
+        .flat_map(|(ids, _)| ids.iter().copied())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isolation::catalogue;
 
     #[test]
     fn every_query_has_a_breach_or_a_reason_why_not() {

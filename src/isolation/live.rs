@@ -171,7 +171,10 @@ pub async fn probe(store: &Store, victims: &[&Store]) -> Outcome {
             object: format!("database {}", victim.database),
             evidence: format!("{} logged in to {}", store.login, victim.database),
             remedy: vec![
-                format!("REVOKE ALL ON DATABASE {} FROM PUBLIC;", ident(&victim.database)),
+                format!(
+                    "REVOKE ALL ON DATABASE {} FROM PUBLIC;",
+                    ident(&victim.database)
+                ),
                 format!(
                     "REVOKE ALL ON DATABASE {} FROM {};",
                     ident(&victim.database),
@@ -210,7 +213,8 @@ async fn identity(store: &Store, session: &Client, outcome: &mut Outcome) {
     }
     outcome.tried("PG-205");
     let mut add = |id, evidence: String| {
-        let mut finding = Finding::new(known(id), store.cluster(), format!("login {}", store.login));
+        let mut finding =
+            Finding::new(known(id), store.cluster(), format!("login {}", store.login));
         finding.from = vec![store.tenant.clone()];
         finding.to = vec!["*".to_owned()];
         finding.roles = vec![store.login.clone()];
@@ -251,7 +255,11 @@ async fn become_others(store: &Store, session: &Client, victims: &[&Store], outc
                 to: victim,
                 object: format!("role {role}"),
                 evidence: format!("{} became {role}", store.login),
-                remedy: vec![format!("REVOKE {} FROM {};", ident(role), ident(&store.login))],
+                remedy: vec![format!(
+                    "REVOKE {} FROM {};",
+                    ident(role),
+                    ident(&store.login)
+                )],
             };
             outcome.must_refuse("PG-202", &tried, sort(answer, ""));
         }
@@ -293,7 +301,10 @@ async fn foreign_schemas(
             let reach = sort(attempt(session, &read(schema)).await, NO_TABLE);
             outcome.must_refuse("PG-203", &tried("look"), reach);
         } else {
-            outcome.unclear("PG-203", format!("{} cannot look in its own schema", store.login));
+            outcome.unclear(
+                "PG-203",
+                format!("{} cannot look in its own schema", store.login),
+            );
         }
         if writes {
             let reach = sort(attempt(session, &write(schema)).await, "");
@@ -335,7 +346,8 @@ async fn wrong_password(store: &Store, endpoint: &PostgresEndpoint, outcome: &mu
             finding.to = vec!["*".to_owned()];
             finding.roles = vec![store.login.clone()];
             finding.evidence = "it was let in with a random password".into();
-            finding.remedy = vec!["SELECT * FROM pg_hba_file_rules WHERE auth_method = 'trust';".into()];
+            finding.remedy =
+                vec!["SELECT * FROM pg_hba_file_rules WHERE auth_method = 'trust';".into()];
             outcome.findings.push(finding);
             outcome.tried("PG-217");
         }
@@ -377,8 +389,11 @@ async fn pigeons(store: &Store, endpoint: &PostgresEndpoint, outcome: &mut Outco
         session.close().await;
     }
     if foreign > 0 {
-        let mut finding =
-            Finding::new(known("PB-01"), store.cluster(), format!("login {}", store.login));
+        let mut finding = Finding::new(
+            known("PB-01"),
+            store.cluster(),
+            format!("login {}", store.login),
+        );
         finding.from = vec!["*".to_owned()];
         finding.to = vec!["*".to_owned()];
         finding.roles = vec![store.login.clone()];

@@ -144,19 +144,18 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     let tenants = inventory.tenants();
     coverage.pairs = pairs_on_clusters(inventory);
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
-    let unused_waivers = settings
-        .waivers
-        .apply(&mut findings, settings.now.to_zoned(jiff::tz::TimeZone::UTC).date());
+    let unused_waivers = settings.waivers.apply(
+        &mut findings,
+        jiff::tz::Offset::UTC.to_datetime(settings.now).date(),
+    );
     let checks = tally::after_waivers(checks, &findings);
     verdict::known_before(&mut findings, &settings.baseline);
     findings.sort_by(|a, b| {
-        (b.severity, &a.check, &a.store, &a.object, &a.roles).cmp(&(
-            a.severity, &b.check, &b.store, &b.object, &b.roles,
-        ))
+        (b.severity, &a.check, &a.store, &a.object, &a.roles)
+            .cmp(&(a.severity, &b.check, &b.store, &b.object, &b.roles))
     });
-    let is_limit = |finding: &Finding| {
-        catalogue::find(&finding.check).is_some_and(|check| check.limit)
-    };
+    let is_limit =
+        |finding: &Finding| catalogue::find(&finding.check).is_some_and(|check| check.limit);
     let (limits, findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_limit);
     let (notes, findings): (Vec<_>, Vec<_>) = findings
         .into_iter()
@@ -269,7 +268,9 @@ fn merge(controls: Vec<Control>, settings: &Settings) -> Control {
         whole.planted += control.planted;
         whole.detected += control.detected;
         whole.missed.extend(control.missed.iter().cloned());
-        whole.uncontrolled.extend(control.uncontrolled.iter().cloned());
+        whole
+            .uncontrolled
+            .extend(control.uncontrolled.iter().cloned());
     }
     for list in [&mut whole.missed, &mut whole.uncontrolled] {
         list.sort();
@@ -302,7 +303,9 @@ fn victims<'a>(
             .iter()
             .map(|store| {
                 let others = stores.iter().copied();
-                others.filter(|other| other.tenant != store.tenant).collect()
+                others
+                    .filter(|other| other.tenant != store.tenant)
+                    .collect()
             })
             .collect();
     }
@@ -335,7 +338,10 @@ async fn probe(
     progress: Progress<'_>,
 ) {
     coverage.exhaustive = true;
-    coverage.logins = stores.iter().filter(|store| store.status == "active").count() as u64;
+    coverage.logins = stores
+        .iter()
+        .filter(|store| store.status == "active")
+        .count() as u64;
     let mut clusters: BTreeMap<String, Vec<&Store>> = BTreeMap::new();
     for store in stores.iter().filter(|store| store.status == "active") {
         clusters.entry(store.cluster()).or_default().push(store);

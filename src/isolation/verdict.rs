@@ -48,7 +48,10 @@ impl Waivers {
         let waivers: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         for waiver in &waivers.waiver {
             if waiver.owner.trim().is_empty() || waiver.reason.trim().is_empty() {
-                return Err(format!("the waiver of {} needs an owner and a reason", waiver.check));
+                return Err(format!(
+                    "the waiver of {} needs an owner and a reason",
+                    waiver.check
+                ));
             }
             if super::catalogue::find(&waiver.check).is_none() {
                 return Err(format!("there is no check `{}`", waiver.check));
@@ -259,13 +262,26 @@ mod tests {
     fn a_waiver_holds_until_its_day_is_over() {
         let waivers = Waivers::parse(WAIVER).unwrap();
         let mut findings = [finding()];
-        assert!(waivers.apply(&mut findings, "2027-03-31".parse().unwrap()).is_empty());
+        assert!(
+            waivers
+                .apply(&mut findings, "2027-03-31".parse().unwrap())
+                .is_empty()
+        );
         assert!(!findings[0].counts());
         let mut findings = [finding()];
         let _ = waivers.apply(&mut findings, "2027-04-01".parse().unwrap());
         assert!(findings[0].counts() && findings[0].waiver.as_ref().unwrap().expired);
-        let mut other = [Finding::new(catalogue::find("PG-001").unwrap(), "h:1", "database b")];
-        assert_eq!(waivers.apply(&mut other, "2027-01-01".parse().unwrap()).len(), 1);
+        let mut other = [Finding::new(
+            catalogue::find("PG-001").unwrap(),
+            "h:1",
+            "database b",
+        )];
+        assert_eq!(
+            waivers
+                .apply(&mut other, "2027-01-01".parse().unwrap())
+                .len(),
+            1
+        );
         for broken in [
             WAIVER.replace("'ops'", "' '"),
             WAIVER.replace("2027-03-31", "soon"),
@@ -285,8 +301,14 @@ mod tests {
         assert_eq!(of(&[], &holds, ControlState::Detected), Verdict::Holds);
         assert_eq!(of(&[], &holds, ControlState::Off), Verdict::Unproven);
         assert_eq!(of(&[], &holds, ControlState::Impossible), Verdict::Unproven);
-        assert_eq!(of(&[finding()], &holds, ControlState::Missed), Verdict::Error);
-        assert_eq!(of(&[finding()], &holds, ControlState::Off), Verdict::Refuted);
+        assert_eq!(
+            of(&[finding()], &holds, ControlState::Missed),
+            Verdict::Error
+        );
+        assert_eq!(
+            of(&[finding()], &holds, ControlState::Off),
+            Verdict::Refuted
+        );
         let error = [result(Verdict::Holds, 1), result(Verdict::Error, 0)];
         assert_eq!(of(&[], &error, ControlState::Detected), Verdict::Error);
         assert_eq!(of(&[], &[], ControlState::Detected), Verdict::Unproven);
@@ -304,7 +326,19 @@ mod tests {
         assert!(fails(&findings[0], bar));
         known_before(&mut findings, &[finding()]);
         assert!(!fails(&findings[0], bar));
-        assert!(fails(&findings[0], Bar { only_new: false, ..bar }));
-        assert!(!fails(&findings[0], Bar { fail_on: Severity::Critical, only_new: false }));
+        assert!(fails(
+            &findings[0],
+            Bar {
+                only_new: false,
+                ..bar
+            }
+        ));
+        assert!(!fails(
+            &findings[0],
+            Bar {
+                fail_on: Severity::Critical,
+                only_new: false
+            }
+        ));
     }
 }

@@ -96,7 +96,10 @@ impl Cluster {
             }
         };
         if let Err(refusal) = self.learn(&session).await {
-            tracing::debug!(message = refusal.message, "facts of a cluster are not known");
+            tracing::debug!(
+                message = refusal.message,
+                "facts of a cluster are not known"
+            );
         }
         let applicable: Vec<&Check> =
             audit::applicable(checks.iter().copied(), self.version, true).collect();
@@ -119,8 +122,7 @@ impl Cluster {
             .iter()
             .filter(|store| database.is_none_or(|database| store.database == database))
             .find_map(Store::endpoint);
-        let (session, name) =
-            reader(self.auditor.as_ref(), of_tenant.as_ref(), database).await?;
+        let (session, name) = reader(self.auditor.as_ref(), of_tenant.as_ref(), database).await?;
         if database.is_none() {
             self.facts.reader = name;
         }
@@ -227,7 +229,11 @@ impl Cluster {
         for (database, answer) in taken {
             self.take(answer, &database, tallies);
         }
-        let at_once = u32::try_from(settings.jobs.min(usize::try_from(total).unwrap_or(usize::MAX)));
+        let at_once = u32::try_from(
+            settings
+                .jobs
+                .min(usize::try_from(total).unwrap_or(usize::MAX)),
+        );
         coverage.connections = coverage.connections.max(at_once.unwrap_or(u32::MAX));
     }
 

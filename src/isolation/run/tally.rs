@@ -19,7 +19,7 @@ struct Tally {
 /// What every check looked at so far.
 pub(super) struct Tallies {
     checks: Vec<&'static Check>,
-    tallies: BTreeMap<&'static str, Tally>,
+    counts: BTreeMap<&'static str, Tally>,
     findings: Vec<Finding>,
     /// Logins whose password is not known.
     pub(super) no_password: u64,
@@ -28,7 +28,7 @@ pub(super) struct Tallies {
 impl Tallies {
     pub(super) fn new(checks: Vec<&'static Check>) -> Self {
         Self {
-            tallies: checks
+            counts: checks
                 .iter()
                 .map(|check| (check.id, Tally::default()))
                 .collect(),
@@ -39,7 +39,7 @@ impl Tallies {
     }
 
     fn of(&mut self, id: &'static str) -> &mut Tally {
-        self.tallies.entry(id).or_default()
+        self.counts.entry(id).or_default()
     }
 
     /// Notes that `places` were looked at, which are all.
@@ -73,7 +73,9 @@ impl Tallies {
         for store in stores {
             *per_database.entry(&store.database).or_default() += 1;
             *per_tenant.entry(&store.tenant).or_default() += 1;
-            *per_both.entry((&store.database, &store.tenant)).or_default() += 1;
+            *per_both
+                .entry((&store.database, &store.tenant))
+                .or_default() += 1;
         }
         let n = stores.len() as u64;
         let (mut elsewhere, mut others, mut inside) = (0, 0, 0);
@@ -129,7 +131,7 @@ impl Tallies {
         }
         let mut results = Vec::new();
         for check in &self.checks {
-            let tally = self.tallies.remove(check.id).unwrap_or_default();
+            let tally = self.counts.remove(check.id).unwrap_or_default();
             let count = self
                 .findings
                 .iter()
@@ -157,12 +159,7 @@ impl Tallies {
     }
 }
 
-fn conclude(
-    check: &Check,
-    tally: &Tally,
-    findings: usize,
-    control: &Control,
-) -> (Verdict, String) {
+fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) -> (Verdict, String) {
     if control.missed.iter().any(|id| id == check.id) {
         return (
             Verdict::Error,
