@@ -36,6 +36,8 @@ impl From<ServerError> for Failure {
                 Self::new(Kind::Auth, "server.master_key", error.to_string())
                     .hint("give the key that this registry was made with")
             }
+            ServerError::Tls { .. } => Self::new(Kind::Usage, "server.tls", error.to_string())
+                .hint("it is a PEM file; the key belongs to the certificate"),
             ServerError::Listener(_) => {
                 Self::new(Kind::Unavailable, "server.listen", error.to_string())
             }
