@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::isolation_fleet::{Fleet, NAMES};
-use super::support::{Sandbox, Server, block_on};
+use super::support::{Sandbox, Server};
 use lerianctl::link::postgres::PostgresEndpoint;
 
 fn url(admin: &PostgresEndpoint) -> String {
@@ -43,9 +43,9 @@ const CHECK: [&str; 6] = [
     "admin.url",
 ];
 
-#[test]
-fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
-    let fleet = block_on(Fleet::by_hand(true));
+#[tokio::test]
+async fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
+    let fleet = Fleet::by_hand(true).await;
     let room = room(&fleet);
     let text = room.run(CHECK).success();
     assert!(
@@ -60,15 +60,12 @@ fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
     assert_eq!(last["verdict"], "holds");
     room.write("before.json", last.to_string());
 
-    let fleet = block_on(async move {
-        let session = fleet.session("postgres").await;
-        session
-            .batch_execute("GRANT CONNECT ON DATABASE borealis TO aurora_app")
-            .await
-            .unwrap();
-        session.close().await;
-        fleet
-    });
+    let session = fleet.session("postgres").await;
+    session
+        .batch_execute("GRANT CONNECT ON DATABASE borealis TO aurora_app")
+        .await
+        .unwrap();
+    session.close().await;
     let text = room.run(CHECK).exits(3);
     assert!(
         text.stdout.starts_with("ISOLATION REFUTED: 3 critical\n"),

@@ -279,10 +279,13 @@ async fn plant(session: &Client, checks: &[&'static Check]) -> Result<Control, R
             continue;
         }
         control.planted += 1;
-        if finds(session, check, rows).await? {
-            control.detected += 1;
-        } else {
-            control.missed.push(check.id.to_owned());
+        match finds(session, check, rows).await? {
+            Ok(true) => control.detected += 1,
+            Ok(false) => control.missed.push(check.id.to_owned()),
+            Err(refusal) => {
+                control.missed.push(check.id.to_owned());
+                control.reason = format!("{}: {}", check.id, refusal.message);
+            }
         }
     }
     control
@@ -298,7 +301,11 @@ async fn plant(session: &Client, checks: &[&'static Check]) -> Result<Control, R
 }
 
 /// Returns true when the check finds something about the scratch tenants.
-async fn finds(session: &Client, check: &Check, rows: &str) -> Result<bool, Refusal> {
+async fn finds(
+    session: &Client,
+    check: &Check,
+    rows: &str,
+) -> Result<Result<bool, Refusal>, Refusal> {
     let sql = check.sql.as_deref().unwrap_or_default();
     session
         .batch_execute("SAVEPOINT looking")
@@ -309,7 +316,9 @@ async fn finds(session: &Client, check: &Check, rows: &str) -> Result<bool, Refu
         .batch_execute("ROLLBACK TO looking; RELEASE looking")
         .await
         .map_err(|error| Refusal::of(&error))?;
-    Ok(answer.is_ok_and(|rows| !rows.is_empty()))
+    Ok(answer
+        .map(|rows| !rows.is_empty())
+        .map_err(|error| Refusal::of(&error)))
 }
 
 /// Returns the ids that a breach is planted for.

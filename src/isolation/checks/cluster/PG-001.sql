@@ -17,11 +17,11 @@ SELECT CASE WHEN NOT bool_or(a.privilege_type = 'CONNECT') THEN 'medium'
   ARRAY(SELECT DISTINCT i.tenant FROM inv i WHERE i.db = d.datname ORDER BY 1),
   'database ' || d.datname,
   'PUBLIC has ' || string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type)
-    || CASE WHEN d.datacl IS NULL THEN ' (the built-in defaults, never changed)' ELSE '' END,
+    || CASE WHEN (d.datacl IS NULL) THEN ' (the built-in defaults, never changed)' ELSE '' END,
   format('REVOKE ALL ON DATABASE %I FROM PUBLIC;', d.datname)
     || coalesce((SELECT string_agg(format(E'\nGRANT CONNECT ON DATABASE %I TO %I;', d.datname, i.role), '' ORDER BY i.role)
                  FROM (SELECT DISTINCT role FROM inv WHERE db = d.datname AND login) i), '')
 FROM pg_database d
 CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
 WHERE a.grantee = 0 AND d.datname IN (SELECT db FROM inv)
-GROUP BY d.datname, d.datacl
+GROUP BY d.datname, (d.datacl IS NULL)

@@ -38,7 +38,7 @@ SELECT NULL, array_agg(DISTINCT reach.path[1]),
        THEN string_agg(DISTINCT format('REVOKE ALL ON DATABASE %I FROM %I;', g.datname, reach.path[1]), E'\n')
        WHEN max(cardinality(reach.path)) = 1
        THEN format('ALTER DATABASE %I OWNER TO CURRENT_USER;', g.datname)
-       ELSE string_agg(DISTINCT format('REVOKE %I FROM %I;', reach.path[2], reach.path[1]), E'\n') END
+       ELSE string_agg(DISTINCT format('REVOKE %I FROM %I;', coalesce(reach.path[2], reach.path[1]), reach.path[1]), E'\n') END
 FROM reach JOIN grants g ON g.grantee = reach.role
 WHERE NOT EXISTS (SELECT FROM own WHERE own.tenant = reach.tenant AND own.db = g.datname)
 GROUP BY g.datname, g.grantee, g.datdba

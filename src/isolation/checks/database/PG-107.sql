@@ -13,7 +13,7 @@ SELECT CASE WHEN d.defaclobjtype IN ('f', 'T') AND a.grantee = 0 THEN 'medium' E
   string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) || ' on ' || k.word || ' to '
     || CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END,
   format(E'\\connect %I\nALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %s;', current_database(), pg_get_userbyid(d.defaclrole),
-         coalesce(format(' IN SCHEMA %I', n.nspname), ''), k.word,
+         CASE WHEN n.nspname IS NULL THEN '' ELSE format(' IN SCHEMA %I', n.nspname) END, k.word,
          CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
 FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 CROSS JOIN LATERAL aclexplode(d.defaclacl) a
