@@ -157,6 +157,7 @@ fn the_fleet_of_a_tenant_manager_is_found_and_holds() {
                 "tracer",
                 "--isolation",
                 mode,
+                "--force",
             ])
             .success();
     }

@@ -1,5 +1,6 @@
 //! Behaviour tests, one file per behaviour that a user sees; real servers, one binary.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::duplicate_mod, reason = "stories run on each registry")]
 
 mod support;
 
@@ -32,6 +33,7 @@ mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
 mod isolation_leaks;
+mod on_postgres;
 mod postgres_link;
 mod provision_admin;
 mod provision_crash;
@@ -47,6 +49,7 @@ mod server_contract;
 mod server_crash;
 mod server_events;
 mod server_full_disk;
+mod server_keys;
 mod server_kit;
 mod server_limits;
 mod server_openapi;
@@ -58,6 +61,7 @@ mod server_rotation;
 mod server_start;
 mod server_tls;
 mod tenant_lifecycle;
+mod terminal_prompts;
 mod tidy;
 mod token_inspect;
 mod token_journey;

@@ -81,7 +81,8 @@ async fn a_registry_belongs_to_one_server_of_a_version_that_knows_it() {
     assert!(error.to_string().contains("another server"), "{error}");
     server.stop();
 
-    let file = rusqlite::Connection::open(&settings.registry).unwrap();
+    let path = folder.path().join("registry.sqlite");
+    let file = rusqlite::Connection::open(&path).unwrap();
     file.execute(
         "INSERT INTO schema_migrations VALUES (99, 'later', '', '')",
         [],
@@ -90,7 +91,7 @@ async fn a_registry_belongs_to_one_server_of_a_version_that_knows_it() {
     drop(file);
     let error = refused(settings.clone()).await;
     assert!(error.to_string().contains("newer"), "{error}");
-    std::fs::write(&settings.registry, "not a database at all").unwrap();
+    std::fs::write(&path, "not a database at all").unwrap();
     assert!(matches!(
         refused(settings).await,
         ServerError::Registry { .. }
@@ -236,4 +237,37 @@ async fn a_development_server_shows_its_key_set_and_others_have_none() {
         services["tracer"]["modules"],
         json!({ "tracer": ["postgresql"] })
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_of_a_key_is_in_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::serve(settings(&folder));
+    let root = Caller::new(&server);
+    let request = root
+        .request("POST", "/v1/admin/keys")
+        .header("Idempotency-Key", "once")
+        .json(&json!({ "name": "reader", "role": "read-only" }));
+    let made = Caller::send(request).await.expect(201);
+    root.with_key(made["key"].as_str().unwrap())
+        .get("/v1/admin/info")
+        .await
+        .expect(200);
+    server.stop();
+
+    let mut bytes = Vec::new();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+    }
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    let secret = made["key"].as_str().unwrap().rsplit('_').next().unwrap();
+    assert!(
+        holds(made["record"]["id"].as_str().unwrap()),
+        "the file was read"
+    );
+    assert!(!holds(secret));
 }

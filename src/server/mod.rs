@@ -3,6 +3,8 @@
 mod auth;
 mod connection;
 mod error;
+mod freshness;
+mod keys;
 mod limits;
 mod listener;
 mod master;
@@ -19,6 +21,7 @@ mod vault;
 
 pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::contract::catalogue::Catalogue;
+use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
@@ -38,8 +42,8 @@ pub use tls::{ClientCertificate, ServerTls};
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// SQLite file; made when absent, private to the user.
-    pub registry: PathBuf,
+    /// Where the registry is; made when absent.
+    pub registry: RegistryPlace,
     /// Master key that wraps the keys in the registry.
     pub master_key: MasterKey,
     /// The one before, while it is being changed: what it had wrapped is wrapped anew.
@@ -61,6 +65,8 @@ pub struct ServerSettings {
     pub jobs: usize,
     /// Longest time that open requests are given at shutdown.
     pub drain: Duration,
+    /// Who is let in besides those with `api_keys`.
+    pub access: AccessSettings,
     /// What clients may take.
     pub limits: Limits,
     /// Certificate and key; plain HTTP without.
@@ -69,20 +75,74 @@ pub struct ServerSettings {
     pub ready: Arc<Notify>,
 }
 
+/// Who is let in, and how often.
+#[derive(Debug, Clone)]
+pub struct AccessSettings {
+    /// Requests per second of one key that has no limit of its own; 0 for no limit. Keys of
+    /// [`ServerSettings::api_keys`] have none.
+    pub rate_limit: u32,
+    /// Forget the keys of [`ServerSettings::api_keys`] of earlier runs: only keys that operators
+    /// made are accepted, and tokens.
+    pub forget_api_keys: bool,
+}
+
+impl AccessSettings {
+    /// The limit when nobody names one: about what two cores answer, so that one key alone can
+    /// use the server, and never more than that.
+    pub const RATE_LIMIT: u32 = 100_000;
+}
+
+impl Default for AccessSettings {
+    fn default() -> Self {
+        Self {
+            rate_limit: Self::RATE_LIMIT,
+            forget_api_keys: false,
+        }
+    }
+}
+
+/// Where a registry is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPlace {
+    /// A SQLite file, private to the user, for one server at a time.
+    Sqlite(PathBuf),
+    /// A schema of a PostgreSQL database, for any number of servers.
+    Postgres {
+        /// Server, database and login.
+        endpoint: PostgresEndpoint,
+        /// Schema.
+        schema: String,
+    },
+}
+
+impl fmt::Display for RegistryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres { endpoint, schema } => {
+                write!(f, "{}, schema {schema}", endpoint.describe())
+            }
+        }
+    }
+}
+
 /// Why the server cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The registry cannot be opened or is of a newer version.
-    #[error("the registry `{path}` cannot be used: {reason}")]
+    #[error("the registry `{place}` cannot be used: {reason}")]
     Registry {
-        /// Its path.
-        path: PathBuf,
+        /// Where it is.
+        place: RegistryPlace,
         /// What is wrong.
         reason: String,
     },
     /// The master key does not open what is in the registry.
     #[error("the master key does not fit the registry: {0}")]
     MasterKey(String),
+    /// Nobody could use the server.
+    #[error("{0}")]
+    NoAccess(String),
     /// A file that TLS needs cannot be used.
     #[error("`{path}` cannot be used for TLS: {reason}")]
     Tls {
@@ -99,7 +159,8 @@ pub enum ServerError {
 /// Serves until `shutdown` resolves, then drains and returns.
 ///
 /// Unfinished operations of an earlier run are taken up before the first request is answered
-/// or right after; `/readyz` says when. One server at a time may use a registry.
+/// or right after; `/readyz` says when. One server at a time may use a registry on SQLite, any
+/// number one on PostgreSQL.
 ///
 /// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
 /// can be withdrawn; when it is empty the stored ones stay.

@@ -9,6 +9,7 @@ use clap::{ArgAction, Args};
 
 use super::front::{LimitArgs, TlsArgs};
 use super::master::MasterKeyArgs;
+use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
 use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
@@ -18,7 +19,7 @@ use crate::contract::catalogue::Catalogue;
 use crate::link::postgres::PostgresEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
-use crate::server::ServerSettings;
+use crate::server::{AccessSettings, ServerSettings};
 
 /// Largest catalogue file.
 const CATALOGUE_BYTES: u64 = 1024 * 1024;
@@ -26,7 +27,8 @@ const CATALOGUE_BYTES: u64 = 1024 * 1024;
 /// Serve the Tenant Manager until told to stop
 ///
 /// Secrets come from files or variables, never from flags. TERM and Ctrl-C drain open requests;
-/// operations under way are finished at the next start. HUP takes up new certificates. Events are published on the event Redis
+/// operations under way are finished at the next start, or by another server on the same PostgreSQL
+/// registry. HUP takes up new certificates. Events are published on the event Redis
 /// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
 #[derive(Debug, Args)]
 #[command(
@@ -37,9 +39,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4003")]
     listen: SocketAddr,
 
-    /// SQLite file of the registry [default: in the data folder]
-    #[arg(long, value_name = "FILE")]
-    registry: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     #[command(flatten)]
     master: MasterKeyArgs,
@@ -77,6 +78,14 @@ pub struct StartArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     drain: Duration,
 
+    /// Accept none of the keys that earlier starts were given: only keys of `lerianctl key create`
+    #[arg(long, conflicts_with = "service_key_file")]
+    no_service_key: bool,
+
+    /// Requests per second of one key that has no limit of its own; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = AccessSettings::RATE_LIMIT)]
+    rate_limit: u32,
+
     /// File that is written once everything answers: addresses as JSON
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -93,7 +102,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
     crate::cli::log::start_server(run)?;
     let tls = args.tls.settings(args.listen)?;
     let settings = ServerSettings {
-        registry: registry(run, args)?,
+        registry: args.registry.place(run)?,
         master_key: args.master.current(run)?,
         previous_master_key: args.master.previous(run)?,
         api_keys: api_keys(run, args)?,
@@ -108,6 +117,10 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         rotation_grace: args.rotation_grace,
         jobs: usize::from(args.jobs),
         drain: args.drain,
+        access: AccessSettings {
+            rate_limit: args.rate_limit,
+            forget_api_keys: args.no_service_key,
+        },
         limits: args.limits.limits(),
         tls,
         ready: Arc::default(),
@@ -128,22 +141,6 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
     )
 }
 
-fn registry(run: &Invocation, args: &StartArgs) -> Result<PathBuf, Failure> {
-    if let Some(path) = &args.registry {
-        return Ok(path.clone());
-    }
-    let folder = run.environment.data_folder().ok_or_else(|| {
-        Failure::new(
-            Kind::Usage,
-            "input.no_home",
-            "there is no home folder to keep the registry in",
-        )
-        .hint("name a file with `--registry FILE`")
-    })?;
-    private_folder(&folder)?;
-    Ok(folder.join("registry.db"))
-}
-
 fn secret(
     run: &Invocation,
     file: Option<&PathBuf>,
@@ -158,6 +155,16 @@ fn secret(
 
 fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> {
     let mut keys = Vec::new();
+    if args.no_service_key {
+        if run.environment.variable(SERVICE_KEY_VARIABLE).is_some() {
+            return Err(Failure::new(
+                Kind::Usage,
+                "usage",
+                format!("`--no-service-key` and {SERVICE_KEY_VARIABLE} exclude each other"),
+            ));
+        }
+        return Ok(keys);
+    }
     for file in &args.service_key_file {
         keys.push(run.read_secret(file, "the API key")?);
     }
@@ -266,21 +273,4 @@ fn catalogue(run: &Invocation, args: &StartArgs) -> Result<Catalogue, Failure> {
         catalogue.extend(more);
     }
     Ok(catalogue)
-}
-
-/// Makes a folder that only its owner can enter.
-fn private_folder(folder: &std::path::Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| {
-            Failure::new(
-                Kind::Usage,
-                "output.unwritable",
-                format!("the folder `{}` cannot be made", folder.display()),
-            )
-            .cause(error)
-        })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -25,6 +25,8 @@ const PER_SHARD: usize = 1024;
 pub(crate) struct Answer {
     /// Status.
     pub(crate) status: StatusCode,
+    /// Environment of the tenant.
+    pub(crate) environment: Arc<str>,
     /// Body. Holds passwords.
     pub(crate) body: Bytes,
 }
@@ -128,7 +130,34 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Forgets a tenant that was changed elsewhere.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        let mut shard = lock(self.shard(tenant));
+        shard.tenants.remove(tenant);
+        shard.generation += 1;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget_all(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.tenants.clear();
+            shard.generation += 1;
+        }
+    }
+}
+
 impl Tenancy {
+    /// Returns once what is remembered here can be given: everything that any server acknowledged
+    /// before this call is known.
+    pub(crate) async fn fresh(&self) -> Result<(), ApiError> {
+        match &self.freshness {
+            Some(freshness) => self.noted(freshness.wait().await),
+            None => Ok(()),
+        }
+    }
+
     /// `GET /v1/tenants/{tenantId}/associations/{service}/connections`.
     ///
     /// While a pair is being provisioned the answer is 404: products take that for "no such
@@ -143,6 +172,7 @@ impl Tenancy {
         };
         let id = TenantId::canonical(id).ok_or_else(unknown)?;
         let service: ServiceName = service.parse().map_err(|_| unknown())?;
+        self.fresh().await?;
         let ticket = match self.answers.get(&id, &service) {
             Ok(answer) => return Ok(answer),
             Err(ticket) => ticket,
@@ -151,6 +181,7 @@ impl Tenancy {
         let (tenant, sealed) = found.ok_or_else(unknown)?;
         let association = tenant.associations.get(&service).ok_or_else(unknown)?;
         self.learn_keys(sealed.values()).await;
+        let environment = Arc::from(tenant.environment.as_str());
         let answer = match tenant.pair(&service) {
             Pair::Active => {
                 let mut config = self.config(&tenant, &service, association, &sealed)?;
@@ -158,6 +189,7 @@ impl Tenancy {
                 wipe(&mut config);
                 Answer {
                     status: StatusCode::OK,
+                    environment,
                     body: Bytes::from(body?),
                 }
             }
@@ -165,6 +197,7 @@ impl Tenancy {
                 let refusal = refusal(other, &tenant, &service);
                 Answer {
                     status: refusal.status,
+                    environment,
                     body: Bytes::from(to_body(&refusal.body())?),
                 }
             }
@@ -301,6 +334,7 @@ mod tests {
     fn answer(text: &'static str) -> Answer {
         Answer {
             status: StatusCode::OK,
+            environment: "staging".into(),
             body: Bytes::from_static(text.as_bytes()),
         }
     }

@@ -30,10 +30,12 @@ pub(crate) use lifecycle::RawChange;
 pub(crate) use payloads::event;
 pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
 pub(crate) use update::RawUpdate;
+pub(crate) use validate::Problems;
 
 use super::error::ApiError;
+use super::freshness::Freshness;
 use super::metrics::Metrics;
-use super::operations::Progress;
+use super::operations::{Leases, Progress};
 use super::registry::{
     Commit, NewOperation, Operation, Registry, RegistryError, Replay, Tenant, TenantKey,
 };
@@ -62,7 +64,9 @@ pub(crate) struct Tenancy {
     /// Keys.
     pub(crate) vault: Vault,
     /// Connections answers that were given before.
-    pub(crate) answers: Answers,
+    pub(crate) answers: Arc<Answers>,
+    /// Whether they are still true; `None` where nobody else writes to the registry.
+    pub(crate) freshness: Option<Arc<Freshness>>,
     /// Figures.
     pub(crate) metrics: Metrics,
     /// Grace period of a rotation that does not name one.
@@ -75,6 +79,8 @@ pub(crate) struct Tenancy {
     pub(crate) mail: Notify,
     /// Who watches which operation.
     pub(crate) progress: Progress,
+    /// What is worked on here.
+    pub(crate) leases: Leases,
     /// What older keys have sealed.
     pub(crate) resealing: Resealing,
 }
@@ -301,7 +307,7 @@ impl Tenancy {
     }
 
     /// Returns the answer that was given to the same request before.
-    async fn replayed(&self, intent: &Intent) -> Result<Option<Reply>, ApiError> {
+    pub(crate) async fn replayed(&self, intent: &Intent) -> Result<Option<Reply>, ApiError> {
         let Some((key, fingerprint)) = &intent.repeat else {
             return Ok(None);
         };
