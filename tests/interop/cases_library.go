@@ -108,6 +108,43 @@ func connectionsCase(ctx context.Context, w *world, lib library) error {
 	return errors.Join(problems...)
 }
 
+// Products find the Tenant Manager's authority among those of their system.
+func tlsCase(ctx context.Context, w *world, lib library) error {
+	m := w.manager
+	// Before the client is made: version 4 copies Go's default transport, which offers HTTP/2 from
+	// its first use on.
+	t, err := m.with(ctx, "tls", "tracer", "database")
+	if err != nil {
+		return err
+	}
+	c, err := lib.client(settings{url: m.url, key: m.key, secure: true})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var group sync.WaitGroup
+	answers := make(chan error, 64)
+	// Many at once: the library once had trouble with one shared connection.
+	for range cap(answers) {
+		group.Go(func() {
+			got, err := c.configuration(ctx, t.id, "tracer")
+			answers <- errors.Join(err, expect("id", got.id, t.id))
+		})
+	}
+	group.Wait()
+	close(answers)
+	for err := range answers {
+		if err != nil {
+			return err
+		}
+	}
+	plain := strings.Replace(m.url, "https://", "http://", 1)
+	if _, err := lib.client(settings{url: plain, key: m.key, secure: true}); err == nil {
+		return errors.New("a client for plain http was made without opting out")
+	}
+	return expect("scheme", strings.HasPrefix(m.url, "https://"), true)
+}
+
 func activeCase(ctx context.Context, w *world, lib library) error {
 	m := w.manager
 	c, err := plain(w, lib)
