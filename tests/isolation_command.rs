@@ -117,15 +117,15 @@ async fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
         text
     };
     room.write("waivers.toml", waiver("2999-01-01"));
-    let waived = [&CHECK[..], &["--waivers", "waivers.toml"]].concat();
+    let with_waivers = [&CHECK[..], &["--waivers", "waivers.toml"]].concat();
     assert!(
-        room.run(&waived)
+        room.run(&with_waivers)
             .success()
             .stdout
             .contains("3 findings are waived")
     );
     room.write("waivers.toml", waiver("2020-01-01"));
-    let expired = room.run(&waived).exits(3);
+    let expired = room.run(&with_waivers).exits(3);
     assert!(
         expired.stdout.contains("its waiver ended on 2020-01-01"),
         "{expired}"

@@ -41,7 +41,7 @@ async fn everything(fleet: &Fleet) -> String {
         let database: String = row.get(0);
         let session = fleet.session(&database).await;
         let sum: String = session.query_one(inside, &[]).await.unwrap().get(0);
-        text.push_str(&format!("\n{database} {sum}"));
+        text.extend(["\n", &database, " ", &sum]);
         session.close().await;
     }
     text
