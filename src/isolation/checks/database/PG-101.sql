@@ -11,7 +11,7 @@
 -- remedy: REVOKE ALL ON SCHEMA "borealis" FROM "acme_app";
 SELECT CASE WHEN t.tenant IS NULL THEN 'high' WHEN a.privilege_type IS NULL THEN 'critical' END,
   ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
-  coalesce(ARRAY[t.tenant], ARRAY['*']), 'schema ' || n.nspname || ' of database ' || current_database(),
+  ARRAY[coalesce(t.tenant, '*')], 'schema ' || n.nspname || ' of database ' || current_database(),
   string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) || ' is granted to '
     || CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END,
   format(E'\\connect %I\nREVOKE ALL ON SCHEMA %I FROM %s;', current_database(), n.nspname,
