@@ -22,6 +22,10 @@ pub(crate) struct ApiError {
     pub(crate) retry_after: Option<u32>,
 }
 
+/// The code of a refusal: an extension of its answer, for the log of requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal(pub(crate) &'static str);
+
 impl ApiError {
     /// Builds a refusal.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
@@ -117,6 +121,7 @@ impl From<ProvisionError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body())).into_response();
+        response.extensions_mut().insert(Refusal(self.code));
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::audit::{self, Reads};
 use super::auth::{ApiKeys, stored_digest};
 use super::listener::{BoundedListener, Peer};
 use super::metrics::Metrics;
@@ -32,6 +33,8 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long answers are kept for repeated requests.
 const KEEP_REPLAYS: SignedDuration = SignedDuration::from_hours(24);
+/// Time that the last reads get to reach the audit log.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Time that cut connections and aborted tasks get to end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,7 @@ pub(super) async fn serve(
         keys,
     } = open(&settings).await?;
     let (close, closing) = watch::channel(false);
+    lived(registry.as_ref(), "server.start").await;
     let tenancy = Arc::new(Tenancy {
         registry: Arc::clone(&registry),
         catalogue: settings.catalogue,
@@ -61,6 +65,7 @@ pub(super) async fn serve(
         mail: Notify::new(),
         progress: Progress::default(),
         resealing: Resealing::default(),
+        reads: Reads::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
@@ -96,10 +101,13 @@ pub(super) async fn serve(
             closing.clone(),
         )));
     }
+    let (drained, empty) = watch::channel(false);
+    let reads = tokio::spawn(audit::flush(Arc::clone(&tenancy), empty));
     // Dropped with this future, however it ends: nothing goes on without the server.
     let _guard = AbortOnDrop(
         std::iter::once(engine.abort_handle())
             .chain(helpers.iter().map(JoinHandle::abort_handle))
+            .chain(std::iter::once(reads.abort_handle()))
             .collect(),
     );
 
@@ -127,6 +135,11 @@ pub(super) async fn serve(
         None => drain(&mut serving, &cut, deadline).await,
     };
     end(engine, helpers, deadline).await;
+    drained.send_replace(true);
+    if tokio::time::timeout(LAST_WRITE, reads).await.is_err() {
+        tracing::error!("reads of credentials were not recorded in the end");
+    }
+    lived(registry.as_ref(), "server.stop").await;
     registry.close().await;
     tracing::info!("stopped");
     Ok(served?)
@@ -167,6 +180,20 @@ async fn end(mut engine: JoinHandle<()>, helpers: Vec<JoinHandle<()>>, deadline:
             helper.abort();
             let _ = helper.await;
         }
+    }
+}
+
+/// Records that the server starts or has stopped: a start without a stop before it tells that
+/// reads of the last moment may be missing.
+async fn lived(registry: &dyn Registry, action: &str) {
+    let mut record = crate::audit::draft(action, now());
+    record.detail = Some(format!(
+        "lerianctl {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    if let Err(error) = registry.append_audit(vec![record]).await {
+        tracing::error!(%error, action, "the audit log cannot be written");
     }
 }
 

@@ -1,11 +1,12 @@
 //! The contract: endpoints 1 to 7, as Lerian's products call them.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::extract::{Asked, Order, Segments, tenant_id};
 use super::{Shared, json, reply, stream};
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::service::{RawAssociate, RawContractCreate, to_body};
 
@@ -48,9 +49,10 @@ pub(super) async fn active(
 /// `GET …/associations/{service}/connections`.
 pub(super) async fn connections(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments((id, service)): Segments<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let answer = app.tenancy.connections(&id, &service).await?;
+    let answer = app.tenancy.connections(&caller, &id, &service).await?;
     Ok(json(answer.status, answer.body))
 }
 

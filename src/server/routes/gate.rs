@@ -11,8 +11,9 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
 use super::{Access, Shared};
+use crate::server::audit::{self, Read, Trail};
 use crate::server::auth::Caller;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, Refusal};
 use crate::server::listener::Peer;
 
 /// Header with the id of the request.
@@ -37,8 +38,13 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let method = word(request.method());
     let changes = !request.method().is_safe();
 
+    let from = peer(&request);
     let caller = identify(&gate, &mut request);
     let who = caller.as_ref().ok().and_then(Option::as_ref).cloned();
+    let trail = who
+        .as_ref()
+        .filter(|_| changes)
+        .map(|who| trail(&gate, who, &id, &mut request));
     let mut response = match caller {
         Err(refusal) => refusal.into_response(),
         Ok(_) if changes => {
@@ -52,6 +58,9 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
         }
         Ok(_) => answer(&gate, request, next).await,
     };
+    if trail.is_some() || !response.status().is_success() {
+        response = audited(&gate, who.as_ref(), from, trail.as_ref(), response).await;
+    }
 
     let took = begun.elapsed();
     let status = response.status();
@@ -74,6 +83,69 @@ fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiErr
     caller.peer = peer(request);
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
+}
+
+/// Leaves with a request what the audit log is to be told of it.
+fn trail(gate: &Gate, who: &Caller, id: &HeaderValue, request: &mut Request) -> Trail {
+    let path = request.uri().path();
+    let segment = |names: &[&str]| {
+        let pattern = gate.route.split('/');
+        let mut both = pattern.zip(path.split('/'));
+        both.find(|(name, _)| names.contains(name))
+            .map(|(_, text)| text)
+    };
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let trail = Trail::new(
+        who.clone(),
+        id.to_str().unwrap_or_default(),
+        audit::action(word(request.method()), gate.route, last),
+        segment(&["{tenant}", "{id}"]),
+        segment(&["{service}"]),
+    );
+    request.extensions_mut().insert(trail.clone());
+    trail
+}
+
+/// Records what was refused, and what was asked for and changed nothing; a change that was made
+/// is in the audit log already.
+async fn audited(
+    gate: &Gate,
+    who: Option<&Caller>,
+    from: Option<SocketAddr>,
+    trail: Option<&Trail>,
+    response: Response,
+) -> Response {
+    if gate.access == Access::Open {
+        return response;
+    }
+    let status = response.status();
+    let code = response.extensions().get::<Refusal>().map(|code| code.0);
+    let tenancy = &gate.app.tenancy;
+    if code.is_some_and(|code| code.starts_with("auth.")) {
+        tenancy.reads.note_failure(&Read {
+            action: audit::AUTH_REFUSED,
+            caller: who,
+            peer: from.map(|from| from.ip()),
+            tenant: "",
+            service: gate.route,
+            result: code.unwrap_or("auth.refused"),
+            status: status.as_u16(),
+        });
+        return response;
+    }
+    let Some(trail) = trail.filter(|trail| !trail.is_recorded()) else {
+        return response;
+    };
+    let record = trail.record(status.as_u16(), code);
+    match tenancy.registry.append_audit(vec![record]).await {
+        Ok(()) => response,
+        Err(_) if status.is_server_error() => response,
+        Err(error) => {
+            tenancy.metrics.registry_failed();
+            tracing::error!(%error, "the audit log cannot be written");
+            audit::unavailable().into_response()
+        }
+    }
 }
 
 async fn answer(gate: &Gate, request: Request, next: Next) -> Response {

@@ -1,5 +1,6 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
+mod audit;
 mod operations;
 mod outbox;
 mod secrets;
@@ -13,19 +14,22 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::audit::{AuditFilter, AuditRow};
 use super::migrations::migrate;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
     RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
+use crate::audit::MacKey;
+use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
@@ -60,6 +64,7 @@ pub(crate) struct SqliteRegistry {
     writer: Writer,
     readers: Vec<Mutex<Connection>>,
     closed: AtomicBool,
+    audit_key: RwLock<Option<Arc<MacKey>>>,
 }
 
 /// Opens a file that only its owner may read, making it if needed.
@@ -130,6 +135,7 @@ impl SqliteRegistry {
             writer,
             readers,
             closed: AtomicBool::new(false),
+            audit_key: RwLock::default(),
         })
     }
 
@@ -137,6 +143,13 @@ impl SqliteRegistry {
         connection.busy_timeout(Duration::from_secs(2))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(())
+    }
+
+    fn audit_key(&self) -> Option<Arc<MacKey>> {
+        self.audit_key
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns a reading connection: the calling thread's own unless it is taken.
@@ -345,8 +358,9 @@ impl Registry for SqliteRegistry {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            tenants::commit(connection, &commit)
+            tenants::commit(connection, key.as_deref(), &commit)
         })
         .await
     }
@@ -394,16 +408,18 @@ impl Registry for SqliteRegistry {
     }
 
     async fn step_done(&self, done: StepDone) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::ProcessDeath, move |connection| {
-            operations::step_done(connection, &done)
+            operations::step_done(connection, key.as_deref(), &done)
         })
         .await
     }
 
     async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError> {
         let (id, reason) = (id.to_owned(), reason.to_owned());
+        let key = self.audit_key();
         self.write(Durability::ProcessDeath, move |connection| {
-            operations::setback(connection, &id, &setback, &reason)
+            operations::setback(connection, key.as_deref(), &id, &setback, &reason)
         })
         .await
     }
@@ -455,9 +471,15 @@ impl Registry for SqliteRegistry {
         self.read(secrets::keys)
     }
 
-    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+    async fn change_data_keys(
+        &self,
+        change: KeyChange,
+        records: Vec<AuditRecord>,
+    ) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            secrets::change(connection, &change)
+            secrets::change(connection, &change)?;
+            audit::append(connection, key.as_deref(), &records)
         })
         .await
     }
@@ -480,6 +502,34 @@ impl Registry for SqliteRegistry {
             secrets::reseal(connection, &values)
         })
         .await
+    }
+
+    fn audit_with(&self, key: Arc<MacKey>) {
+        *self
+            .audit_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    async fn append_audit(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError> {
+        let key = self.audit_key();
+        self.write(Durability::ProcessDeath, move |connection| {
+            audit::append(connection, key.as_deref(), &records)
+        })
+        .await
+    }
+
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, RegistryError> {
+        self.read(|connection| audit::page(connection, filter, beyond, limit))
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, RegistryError> {
+        self.read(audit::head)
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {

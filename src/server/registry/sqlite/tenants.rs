@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{from_json, micros, operations, outbox, parse, timestamp, to_json};
+use super::{audit, from_json, micros, operations, outbox, parse, timestamp, to_json};
+use crate::audit::MacKey;
 use crate::contract::admin::TenantStatus;
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
@@ -268,7 +269,11 @@ pub(super) fn credentials(
 }
 
 /// Makes a change of one tenant. The caller holds the transaction.
-pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<(), RegistryError> {
+pub(super) fn commit(
+    connection: &Connection,
+    key: Option<&MacKey>,
+    commit: &Commit,
+) -> Result<(), RegistryError> {
     let tenant = &commit.tenant;
     put_tenant(connection, tenant)?;
     for (service, association) in &tenant.associations {
@@ -305,13 +310,13 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<(), Reg
         operations::reschedule(connection, id, *at)?;
     }
     if let Some(step) = &commit.step {
-        operations::step_done(connection, step)?;
+        operations::step_done(connection, key, step)?;
     }
     outbox::insert(connection, tenant, &commit.events)?;
     if let Some(replay) = &commit.replay {
         outbox::keep(connection, replay)?;
     }
-    Ok(())
+    audit::append(connection, key, &commit.audit)
 }
 
 /// Turns a broken uniqueness into "read again": someone else was faster.

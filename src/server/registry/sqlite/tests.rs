@@ -21,6 +21,8 @@ struct Scratch {
 fn open() -> Scratch {
     let folder = tempfile::tempdir().unwrap();
     let registry = SqliteRegistry::open(&folder.path().join("registry.sqlite")).unwrap();
+    let key = crate::secret::Secret::generate();
+    registry.audit_with(Arc::new(MacKey::new("00000000", &key).unwrap()));
     Scratch {
         registry: Arc::new(registry),
         folder,
