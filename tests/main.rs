@@ -27,6 +27,7 @@ mod event_listen;
 mod event_publish;
 mod explain_pages;
 mod generated;
+mod interop_official;
 mod postgres_link;
 mod provision_admin;
 mod provision_crash;

@@ -10,6 +10,7 @@ pub mod change;
 pub mod complete;
 pub mod config;
 pub mod db;
+mod deferred;
 pub mod dev;
 pub mod effects;
 pub mod environment;
@@ -36,6 +37,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use deferred::Deferred;
 use environment::Environment;
 use globals::{Globals, OutputFormat};
 use invocation::Invocation;
@@ -64,34 +66,34 @@ struct Cli {
 enum Command {
     /// Tenants and their life
     #[command(subcommand)]
-    Tenant(tenant::TenantCommand),
+    Tenant(Deferred<tenant::TenantCommand>),
     /// Associations of tenants with services
     #[command(subcommand)]
-    Service(service::ServiceCommand),
+    Service(Deferred<service::ServiceCommand>),
     /// Databases and schemas of tenants
     #[command(subcommand)]
-    Db(db::DbCommand),
+    Db(Deferred<db::DbCommand>),
     /// Redis keys of products, and their caches
     #[command(subcommand)]
-    Cache(cache::CacheCommand),
+    Cache(Deferred<cache::CacheCommand>),
     /// Lifecycle events of tenants
     #[command(subcommand)]
-    Event(event::EventCommand),
+    Event(Deferred<event::EventCommand>),
     /// Tokens (JWT): what they say, who signed them, where they lead
     #[command(subcommand)]
-    Token(token::TokenCommand),
+    Token(Deferred<token::TokenCommand>),
     /// Long-running changes and their steps
     #[command(subcommand)]
-    Operation(operation::OperationCommand),
+    Operation(Deferred<operation::OperationCommand>),
     /// Deployments, settings, and where each value comes from
     #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(Deferred<config::ConfigCommand>),
     /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
     #[command(subcommand)]
-    Dev(dev::DevCommand),
+    Dev(Deferred<dev::DevCommand>),
     /// The Tenant Manager
     #[command(subcommand)]
-    Server(server::ServerCommand),
+    Server(Deferred<server::ServerCommand>),
     /// Explain an error code
     Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
@@ -108,11 +110,11 @@ enum Command {
     Help(topics::HelpArgs),
 }
 
-/// Returns the whole command tree.
+/// Returns the whole command tree, with every verb of every noun.
 ///
 /// Examples are written once, as `after_help`; the long help starts with them.
 pub fn command() -> clap::Command {
-    examples_first(Cli::command())
+    examples_first(deferred::whole(Cli::command))
 }
 
 fn examples_first(mut command: clap::Command) -> clap::Command {
@@ -167,16 +169,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: &Command, run: &Invocation) -> u8 {
     match command {
-        Command::Tenant(command) => command.run(run),
-        Command::Service(command) => command.run(run),
-        Command::Db(command) => command.run(run),
-        Command::Cache(command) => command.run(run),
-        Command::Event(command) => command.run(run),
-        Command::Token(command) => command.run(run),
-        Command::Operation(command) => command.run(run),
-        Command::Config(command) => command.run(run),
-        Command::Dev(command) => command.run(run),
-        Command::Server(command) => command.run(run),
+        Command::Tenant(Deferred(command)) => command.run(run),
+        Command::Service(Deferred(command)) => command.run(run),
+        Command::Db(Deferred(command)) => command.run(run),
+        Command::Cache(Deferred(command)) => command.run(run),
+        Command::Event(Deferred(command)) => command.run(run),
+        Command::Token(Deferred(command)) => command.run(run),
+        Command::Operation(Deferred(command)) => command.run(run),
+        Command::Config(Deferred(command)) => command.run(run),
+        Command::Dev(Deferred(command)) => command.run(run),
+        Command::Server(Deferred(command)) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
         Command::Completion(args) => generate::completion::completion(run, args),
         Command::Man(args) => run.emit_or_done(generate::man::man(run, args)),

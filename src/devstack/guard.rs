@@ -27,6 +27,8 @@ signals=$1; shift
 exec 3<&0 </dev/null
 "$@" 3<&- >&2 &
 server=$!
+# Whoever started us may be gone already, and nobody read that line.
+trap '' PIPE
 echo "$server"
 exec >&2
 (
@@ -318,6 +320,44 @@ mod tests {
         assert_eq!(guard.end(), None);
         drop(guard);
         assert!(!server.is_alive());
+    }
+
+    #[test]
+    fn a_server_whose_starter_is_killed_at_once_does_not_outlive_it() {
+        let home = tempfile::tempdir().unwrap();
+        let mut script = Command::new("/bin/sh")
+            .args([
+                "-c",
+                SCRIPT,
+                "lerianctl-guard",
+                "TERM KILL",
+                "/bin/sh",
+                "-c",
+            ])
+            .arg("echo $$ >pid; exec sleep 600")
+            .current_dir(home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Before the script says the number of its server: nobody reads it any more.
+        drop(script.stdout.take());
+        let start = Instant::now();
+        let server = loop {
+            let text = std::fs::read_to_string(home.path().join("pid")).unwrap_or_default();
+            if let Ok(pid) = text.trim().parse() {
+                break ProcessId::of(pid).unwrap();
+            }
+            assert!(start.elapsed() < Duration::from_mins(1), "it never ran");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        drop(script.stdin.take());
+        while server.is_alive() {
+            assert!(start.elapsed() < Duration::from_mins(2), "it was left");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        script.wait().unwrap();
     }
 
     #[tokio::test]

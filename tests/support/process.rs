@@ -59,6 +59,17 @@ impl ServerProcess {
 
     /// Starts the binary again on the same registry and waits until it is ready.
     pub(crate) fn restart(&mut self) {
+        self.restart_on("127.0.0.1:0");
+    }
+
+    /// As [`ServerProcess::restart`], at the address that it had before.
+    pub(crate) fn restart_here(&mut self) {
+        let url = url::Url::parse(&self.url).expect("a URL");
+        let port = url.port().expect("a port");
+        self.restart_on(&format!("127.0.0.1:{port}"));
+    }
+
+    fn restart_on(&mut self, listen: &str) {
         assert!(self.child.is_none(), "the process still runs");
         self.starts += 1;
         let ready = self.room.home().join(format!("ready-{}.json", self.starts));
@@ -69,7 +80,7 @@ impl ServerProcess {
                 "server",
                 "start",
                 "--listen",
-                "127.0.0.1:0",
+                listen,
                 "--registry",
                 "registry.db",
                 "--master-key-file",
