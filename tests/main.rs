@@ -3,6 +3,7 @@
 
 mod support;
 
+mod audit_log;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;

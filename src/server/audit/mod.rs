@@ -125,17 +125,14 @@ impl Trail {
 
 /// Writes who a caller is into a record.
 fn name(record: &mut AuditRecord, caller: Option<&Caller>) {
-    match caller {
-        Some(caller) => {
-            record.caller = caller.id.to_string();
-            caller.kind.as_str().clone_into(&mut record.caller_kind);
-            record.caller_name = Some(shown(&caller.name));
-        }
-        None => {
-            "anonymous".clone_into(&mut record.caller);
-            "none".clone_into(&mut record.caller_kind);
-        }
-    }
+    let Some(caller) = caller else {
+        "anonymous".clone_into(&mut record.caller);
+        "none".clone_into(&mut record.caller_kind);
+        return;
+    };
+    record.caller = caller.id.to_string();
+    caller.kind.as_str().clone_into(&mut record.caller_kind);
+    record.caller_name = Some(shown(&caller.name));
 }
 
 fn ip(address: IpAddr) -> String {

@@ -89,12 +89,12 @@ impl Entry {
         record.peer = self.peer.map(ip);
         record.tenant = Some(self.tenant.into()).filter(|tenant: &String| !tenant.is_empty());
         let what = Some(String::from(self.service)).filter(|what| !what.is_empty());
-        if self.action != AUTH_REFUSED {
-            record.service = what;
-        } else {
+        if self.action == AUTH_REFUSED {
             record.detail = what;
+        } else {
+            record.service = what;
         }
-        record.result = self.result.to_owned();
+        self.result.clone_into(&mut record.result);
         record.status = Some(self.status);
         record.count = self.count;
         if self.count > 1 {

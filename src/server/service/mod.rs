@@ -4,6 +4,7 @@
 //! the plan, or commits the draft, and starts over when the tenant changed in between.
 
 mod associate;
+mod audit;
 mod connections;
 mod create;
 mod draft;
@@ -23,6 +24,7 @@ use axum::http::StatusCode;
 use tokio::sync::Notify;
 
 pub(crate) use associate::{RawAdd, RawAssociate};
+pub(crate) use audit::{RawAuditPart, RawAuditQuery};
 pub(crate) use connections::Answers;
 pub(crate) use create::{RawContractCreate, RawCreate};
 pub(crate) use draft::{Outcome, Unchanged};
