@@ -2,7 +2,9 @@
 
 mod audit;
 mod auth;
+mod connection;
 mod error;
+mod limits;
 mod listener;
 mod master;
 mod metrics;
@@ -13,20 +15,26 @@ mod rekey;
 mod routes;
 mod run;
 mod service;
+mod tls;
 mod vault;
 
 pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::contract::catalogue::Catalogue;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
+
+pub use limits::Limits;
+pub use tls::{ClientCertificate, ServerTls};
 
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
@@ -54,6 +62,12 @@ pub struct ServerSettings {
     pub jobs: usize,
     /// Longest time that open requests are given at shutdown.
     pub drain: Duration,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Certificate and key; plain HTTP without.
+    pub tls: Option<ServerTls>,
+    /// Notified once `/readyz` answers 200 for the first time.
+    pub ready: Arc<Notify>,
 }
 
 /// Why the server cannot start or had to stop.
@@ -70,6 +84,14 @@ pub enum ServerError {
     /// The master key does not open what is in the registry.
     #[error("the master key does not fit the registry: {0}")]
     MasterKey(String),
+    /// A file that TLS needs cannot be used.
+    #[error("`{path}` cannot be used for TLS: {reason}")]
+    Tls {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),

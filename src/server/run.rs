@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::audit::{self, Reads};
 use super::auth::{ApiKeys, stored_digest};
-use super::listener::{BoundedListener, Peer};
+use super::listener::{self, Front, Phase};
 use super::metrics::Metrics;
 use super::operations::{self, Progress};
 use super::outbox;
@@ -22,6 +22,7 @@ use super::registry::{Registry, RegistryError, model::now};
 use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
+use super::tls::Tls;
 use super::vault::{Vault, VaultError};
 use super::{ServerError, ServerSettings};
 use crate::contract::admin::ServerInfo;
@@ -35,6 +36,8 @@ const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
 const KEEP_REPLAYS: SignedDuration = SignedDuration::from_hours(24);
 /// Time that the last reads get to reach the audit log.
 const LAST_WRITE: Duration = Duration::from_secs(5);
+/// Time between two looks whether the server is ready.
+const READY_EVERY: Duration = Duration::from_millis(50);
 /// Time that cut connections and aborted tasks get to end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -44,11 +47,21 @@ pub(super) async fn serve(
     settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
+    let tls = settings
+        .tls
+        .clone()
+        .map(|files| Tls::open(files).map(Arc::new))
+        .transpose()
+        .map_err(|(path, reason)| ServerError::Tls { path, reason })?;
     let Opened {
         registry,
         vault,
         keys,
     } = open(&settings).await?;
+    let mut metrics = Metrics::new();
+    if let Some(tls) = &tls {
+        metrics.tls_opened(tls.expires());
+    }
     let (close, closing) = watch::channel(false);
     lived(registry.as_ref(), "server.start").await;
     let tenancy = Arc::new(Tenancy {
@@ -58,7 +71,7 @@ pub(super) async fn serve(
         clusters: settings.clusters,
         vault,
         answers: Answers::default(),
-        metrics: Metrics::new(),
+        metrics,
         rotation_grace: settings.rotation_grace,
         publishes: settings.event_redis.is_some(),
         work: Notify::new(),
@@ -82,7 +95,9 @@ pub(super) async fn serve(
         settings.development_jwks.map(|keys| keys.to_string()),
         Arc::clone(&recovered),
         closing.clone(),
+        settings.limits.clone(),
     );
+    let app = Arc::new(app);
 
     let engine = tokio::spawn(operations::work(
         Arc::clone(&tenancy),
@@ -103,6 +118,15 @@ pub(super) async fn serve(
     }
     let (drained, empty) = watch::channel(false);
     let reads = tokio::spawn(audit::flush(Arc::clone(&tenancy), empty));
+    if let Some(tls) = &tls {
+        let watching = Arc::clone(tls).watch(Arc::clone(&tenancy), closing.clone());
+        helpers.push(tokio::spawn(watching));
+    }
+    helpers.push(tokio::spawn(announce(
+        Arc::clone(&app),
+        settings.ready,
+        closing.clone(),
+    )));
     // Dropped with this future, however it ends: nothing goes on without the server.
     let _guard = AbortOnDrop(
         std::iter::once(engine.abort_handle())
@@ -111,16 +135,15 @@ pub(super) async fn serve(
             .collect(),
     );
 
-    let (cut, cutting) = watch::channel(false);
-    let listener = BoundedListener::new(listener, cutting);
-    let mut stopping = closing.clone();
-    let routes = routes::router(Arc::new(app)).into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        })
-        .into_future();
-    let mut serving = Box::pin(serving);
+    let (turn, phase) = watch::channel(Phase::Serving);
+    let front = Front {
+        router: routes::router(app),
+        tls,
+        limits: settings.limits,
+        tenancy: Arc::clone(&tenancy),
+        phase,
+    };
+    let mut serving = Box::pin(listener::serve(listener, front));
     tracing::info!("serving");
 
     let served = tokio::select! {
@@ -130,9 +153,10 @@ pub(super) async fn serve(
     tracing::info!("stopping");
     let deadline = Instant::now() + settings.drain;
     close.send_replace(true);
+    turn.send_replace(Phase::Draining);
     let served = match served {
         Some(served) => served,
-        None => drain(&mut serving, &cut, deadline).await,
+        None => drain(&mut serving, &turn, deadline).await,
     };
     end(engine, helpers, deadline).await;
     drained.send_replace(true);
@@ -148,14 +172,14 @@ pub(super) async fn serve(
 /// Waits for open requests until the deadline, then cuts what is left.
 async fn drain(
     serving: &mut (impl Future<Output = std::io::Result<()>> + Unpin),
-    cut: &watch::Sender<bool>,
+    turn: &watch::Sender<Phase>,
     deadline: Instant,
 ) -> std::io::Result<()> {
     if let Ok(served) = tokio::time::timeout_at(deadline, &mut *serving).await {
         return served;
     }
     tracing::warn!("open connections are cut");
-    cut.send_replace(true);
+    turn.send_replace(Phase::Cut);
     tokio::time::timeout(LAST_MOMENT, serving)
         .await
         .unwrap_or(Ok(()))
@@ -195,6 +219,17 @@ async fn lived(registry: &dyn Registry, action: &str) {
     if let Err(error) = registry.append_audit(vec![record]).await {
         tracing::error!(%error, action, "the audit log cannot be written");
     }
+}
+
+/// Says when the server is ready for the first time.
+async fn announce(app: Arc<App>, ready: Arc<Notify>, mut closing: watch::Receiver<bool>) {
+    while !routes::is_ready(&app).await {
+        tokio::select! {
+            () = tokio::time::sleep(READY_EVERY) => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+    }
+    ready.notify_one();
 }
 
 /// Tasks that end with the server.

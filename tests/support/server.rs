@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lerianctl::contract::catalogue::Catalogue;
 use lerianctl::link::redis::RedisEndpoint;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{ServerError, ServerSettings, serve};
+use lerianctl::server::{Limits, ServerError, ServerSettings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -65,6 +66,9 @@ impl Server {
             rotation_grace: Duration::from_mins(5),
             jobs: 4,
             drain: Duration::from_secs(10),
+            limits: Limits::default(),
+            tls: None,
+            ready: Arc::default(),
         }
     }
 

@@ -177,6 +177,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("request.invalid", include_str!("request.invalid.md")),
     ("request.key_reused", include_str!("request.key_reused.md")),
+    ("request.slow", include_str!("request.slow.md")),
     ("request.timeout", include_str!("request.timeout.md")),
     ("request.too_large", include_str!("request.too_large.md")),
     (
@@ -204,6 +205,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("server.no_service_key.md"),
     ),
     ("server.registry", include_str!("server.registry.md")),
+    ("server.tls", include_str!("server.tls.md")),
     ("server.weak_key", include_str!("server.weak_key.md")),
     ("service.unknown", include_str!("service.unknown.md")),
     ("signal.interrupted", include_str!("signal.interrupted.md")),

@@ -1,5 +1,6 @@
 //! `lerianctl server …`: the Tenant Manager.
 
+pub mod front;
 pub mod master;
 pub mod rekey;
 pub mod run;

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::front::{LimitArgs, TlsArgs};
 use super::master::MasterKeyArgs;
 use super::run::{Announce, serve_until_told};
 use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
@@ -24,7 +26,7 @@ const CATALOGUE_BYTES: u64 = 1024 * 1024;
 /// Serve the Tenant Manager until told to stop
 ///
 /// Secrets come from files or variables, never from flags. TERM and Ctrl-C drain open requests;
-/// operations under way are finished at the next start. Events are published on the event Redis
+/// operations under way are finished at the next start. HUP takes up new certificates. Events are published on the event Redis
 /// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
 #[derive(Debug, Args)]
 #[command(
@@ -34,10 +36,6 @@ pub struct StartArgs {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4003")]
     listen: SocketAddr,
-
-    /// Accept plain HTTP on an address that other machines can reach, for a TLS proxy in front
-    #[arg(long)]
-    allow_insecure_http: bool,
 
     /// SQLite file of the registry [default: in the data folder]
     #[arg(long, value_name = "FILE")]
@@ -82,22 +80,18 @@ pub struct StartArgs {
     /// File that is written once everything answers: addresses as JSON
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Starts the server and returns when it has stopped.
 pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
     crate::cli::log::start_server(run)?;
-    if !args.listen.ip().is_loopback() && !args.allow_insecure_http {
-        return Err(Failure::new(
-            Kind::Usage,
-            "server.insecure_http",
-            format!(
-                "{} can be reached from other machines, and API keys and passwords would travel unencrypted",
-                args.listen
-            ),
-        )
-        .hint("put a TLS proxy in front and say so with `--allow-insecure-http`, or listen on 127.0.0.1"));
-    }
+    let tls = args.tls.settings(args.listen)?;
     let settings = ServerSettings {
         registry: registry(run, args)?,
         master_key: args.master.current(run)?,
@@ -114,6 +108,9 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         rotation_grace: args.rotation_grace,
         jobs: usize::from(args.jobs),
         drain: args.drain,
+        limits: args.limits.limits(),
+        tls,
+        ready: Arc::default(),
     };
     if settings.event_redis.is_none() {
         run.console.warn(
