@@ -54,6 +54,7 @@ mod server_plans;
 mod server_rekey;
 mod server_removal;
 mod server_rotation;
+mod server_secrets;
 mod server_start;
 mod server_tls;
 mod tenant_lifecycle;

@@ -13,6 +13,7 @@ use super::Sandbox;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     room: Sandbox,
+    flags: Vec<String>,
     child: Option<Child>,
     url: String,
     key: Secret,
@@ -24,6 +25,16 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
+        Self::start_with(postgres, redis, |_| Vec::new())
+    }
+
+    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns.
+    #[must_use]
+    pub(crate) fn start_with(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
+    ) -> Self {
         let mut room = Sandbox::new();
         let key = Secret::generate();
         let expose = |secret: &Option<Secret>| {
@@ -46,8 +57,10 @@ impl ServerProcess {
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
             room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
         }
+        let flags = prepare(&mut room);
         let mut process = Self {
             room,
+            flags,
             child: None,
             url: String::new(),
             key,
@@ -72,6 +85,9 @@ impl ServerProcess {
     fn restart_on(&mut self, listen: &str) {
         assert!(self.child.is_none(), "the process still runs");
         self.starts += 1;
+        let default = ["--master-key-file", "master.key"]
+            .map(str::to_owned)
+            .to_vec();
         let ready = self.room.home().join(format!("ready-{}.json", self.starts));
         let log = self.room.home().join(format!("log-{}.txt", self.starts));
         let child = self
@@ -83,8 +99,6 @@ impl ServerProcess {
                 listen,
                 "--registry",
                 "registry.db",
-                "--master-key-file",
-                "master.key",
                 "--service-key-file",
                 "api.key",
                 "--postgres-url-file",
@@ -92,6 +106,11 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
+            .args(if self.flags.is_empty() {
+                &default
+            } else {
+                &self.flags
+            })
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
@@ -136,6 +155,16 @@ impl ServerProcess {
     /// Returns `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Gives other flags from the next start on, which tell where the master key is.
+    pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
     }
 
     /// Returns the API key.
