@@ -1,6 +1,7 @@
 //! The audit log as a chain: every entry holds the hash of the one before, and a code that only
 //! the holder of a key can make. Pure: linking and verifying, no storage.
 
+pub mod actions;
 mod verify;
 
 pub use verify::{Seen, Verifier};

@@ -14,6 +14,7 @@ use super::registry::RegistryError;
 use super::registry::secrets::{Purpose, Resealed, StoredKey};
 use super::service::Tenancy;
 use super::vault::VaultError;
+use crate::audit::actions;
 use crate::contract::admin::{Plan, PlannedStep};
 use crate::contract::rekey::{DataKey, KeyStatus, Rekey, RekeyRequest};
 
@@ -107,7 +108,8 @@ async fn sweep(tenancy: &Tenancy, closing: &watch::Receiver<bool>) -> Result<(),
         }
         if count > 0 {
             tracing::info!(key, count, to = active, "values were sealed anew");
-            let mut record = crate::audit::draft("keys.reseal", super::registry::model::now());
+            let mut record =
+                crate::audit::draft(actions::KEYS_RESEAL, super::registry::model::now());
             record.detail = Some(format!("{count} values from key {key} to {active}"));
             registry.append_audit(vec![record]).await?;
         }

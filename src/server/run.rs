@@ -27,6 +27,7 @@ use super::service::{Answers, Tenancy};
 use super::tls::Tls;
 use super::vault::{Vault, VaultError};
 use super::{RegistryPlace, ServerError, ServerSettings};
+use crate::audit::actions;
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
@@ -65,7 +66,7 @@ pub(super) async fn serve(
         metrics.tls_opened(tls.expires());
     }
     let (close, closing) = watch::channel(false);
-    lived(registry.as_ref(), "server.start").await;
+    lived(registry.as_ref(), actions::SERVER_START).await;
     let answers = Arc::new(Answers::default());
     let signals = registry.signals();
     let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
@@ -180,7 +181,7 @@ pub(super) async fn serve(
     if tokio::time::timeout(LAST_WRITE, reads).await.is_err() {
         tracing::error!("reads of credentials were not recorded in the end");
     }
-    lived(registry.as_ref(), "server.stop").await;
+    lived(registry.as_ref(), actions::SERVER_STOP).await;
     registry.close().await;
     tracing::info!("stopped");
     Ok(served?)

@@ -16,6 +16,7 @@ use super::registry::secrets::{
     KeyChange, Purpose, SealedPlace, SealedValue, StoredKey, StoredKeys,
 };
 use super::registry::{Registry, RegistryError};
+use crate::audit::actions;
 use crate::audit::{MacKey, draft};
 use crate::contract::audit::AuditRecord;
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
@@ -214,7 +215,7 @@ impl Vault {
                     }
                     first.push(key.wrap(master).await?);
                 }
-                let mut record = draft("keys.create", now());
+                let mut record = draft(actions::KEYS_CREATE, now());
                 if stored.check.is_some() {
                     record.detail = Some("brought over from the master key".to_owned());
                 }
@@ -244,7 +245,7 @@ impl Vault {
             }
             if !rewrapped.is_empty() {
                 let count = rewrapped.len();
-                let mut record = draft("keys.rewrap", now());
+                let mut record = draft(actions::KEYS_REWRAP, now());
                 record.detail = Some(format!(
                     "{count} keys are wrapped with master key {}",
                     master.id()

@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::auth::Caller;
 use super::registry::model::now;
+use crate::audit::actions;
 use crate::contract::TenantId;
 use crate::contract::audit::AuditRecord;
 
-/// Name of what is recorded when a request is refused for who makes it.
-pub(crate) const AUTH_REFUSED: &str = "auth.refused";
+pub(crate) use crate::audit::actions::AUTH_REFUSED;
 /// Longest text of a caller's that is taken over.
 const LONGEST: usize = 200;
 
@@ -157,10 +157,10 @@ pub(crate) fn action(method: &str, route: &str, last: &str) -> String {
         }
     };
     match (method, route) {
-        ("POST", "/v1/tenants" | "/v1/admin/tenants") => "tenant.create".to_owned(),
-        ("PUT", "/v1/tenants/{id}/reactivate") => "tenant.reactivate".to_owned(),
-        ("PATCH", "/v1/admin/tenants/{tenant}") => "tenant.update".to_owned(),
-        ("POST", "/v1/admin/tenants/{tenant}/verify") => "tenant.verify".to_owned(),
+        ("POST", "/v1/tenants" | "/v1/admin/tenants") => actions::TENANT_CREATE.to_owned(),
+        ("PUT", "/v1/tenants/{id}/reactivate") => actions::TENANT_REACTIVATE.to_owned(),
+        ("PATCH", "/v1/admin/tenants/{tenant}") => actions::TENANT_UPDATE.to_owned(),
+        ("POST", "/v1/admin/tenants/{tenant}/verify") => actions::TENANT_VERIFY.to_owned(),
         ("POST", "/v1/admin/tenants/{tenant}/{action}") => word(
             "tenant",
             &[
@@ -176,14 +176,16 @@ pub(crate) fn action(method: &str, route: &str, last: &str) -> String {
             "POST",
             "/v1/tenants/{id}/associations/{service}"
             | "/v1/admin/tenants/{tenant}/services/{service}",
-        ) => "service.add".to_owned(),
-        ("PUT", "/v1/tenants/{id}/associations/{service}/suspend") => "service.suspend".to_owned(),
+        ) => actions::SERVICE_ADD.to_owned(),
+        ("PUT", "/v1/tenants/{id}/associations/{service}/suspend") => {
+            actions::SERVICE_SUSPEND.to_owned()
+        }
         ("POST", "/v1/admin/tenants/{tenant}/services/{service}/{action}") => {
             word("service", &["suspend", "reactivate", "remove"])
         }
-        ("POST", "/v1/admin/rekey") => "keys.rekey".to_owned(),
+        ("POST", "/v1/admin/rekey") => actions::KEYS_REKEY.to_owned(),
         ("GET" | "HEAD", "/v1/tenants/{id}/associations/{service}/connections") => {
-            "credentials.read".to_owned()
+            actions::CREDENTIALS_READ.to_owned()
         }
         (method, route) => format!("{method} {route}"),
     }

@@ -295,6 +295,7 @@ async fn once(tenancy: &Tenancy, waiting: &mut Vec<AuditRecord>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::actions;
     use crate::server::auth::CallerKind;
 
     fn caller(id: &str) -> Caller {
@@ -309,7 +310,7 @@ mod tests {
 
     fn read<'a>(caller: &'a Caller, tenant: &'a str, result: &'static str) -> Read<'a> {
         Read {
-            action: "credentials.read",
+            action: actions::CREDENTIALS_READ,
             caller: Some(caller),
             peer: None,
             tenant,

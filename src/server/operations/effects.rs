@@ -2,6 +2,7 @@
 
 use super::attempt::Attempt;
 use super::run::Stop;
+use crate::audit::actions;
 use crate::contract::ServiceName;
 use crate::contract::admin::OperationState;
 use crate::contract::audit::AuditRecord;
@@ -75,7 +76,7 @@ impl Attempt<'_> {
 
     /// Returns what the audit log says of a step that changes the registry.
     fn record(&self, step: &StepRow, work: &Work, detail: &str) -> AuditRecord {
-        let mut record = crate::audit::draft("operation.step", now());
+        let mut record = crate::audit::draft(actions::OPERATION_STEP, now());
         record.operation = Some(self.operation.id.clone());
         record.tenant = Some(self.operation.tenant_id.to_string());
         record.service = work.service().map(ToString::to_string);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::RegistryError;
+use crate::audit::actions;
 use crate::audit::{MacKey, Seen};
 use crate::contract::admin::OperationState;
 use crate::contract::audit::{AuditEntry, AuditRecord};
@@ -100,7 +101,7 @@ pub(crate) fn operation_ended(
     state: OperationState,
     reason: Option<&str>,
 ) -> AuditRecord {
-    let mut record = crate::audit::draft("operation.end", super::model::now());
+    let mut record = crate::audit::draft(actions::OPERATION_END, super::model::now());
     record.operation = Some(id.to_owned());
     record.tenant = Some(tenant.to_owned());
     record.result = if state == OperationState::Succeeded {

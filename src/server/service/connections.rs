@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use zeroize::Zeroize as _;
 
 use super::{Tenancy, to_body};
+use crate::audit::actions;
 use crate::contract::wire::{ConnectionSettings, ModuleDatabases, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
 use crate::server::audit::Read;
@@ -181,7 +182,7 @@ impl Tenancy {
             Err(refusal) => (refusal.code, refusal.status),
         };
         self.reads.note(&Read {
-            action: "credentials.read",
+            action: actions::CREDENTIALS_READ,
             caller: Some(caller),
             peer: caller.peer.map(|peer| peer.ip()),
             tenant: id.as_str(),

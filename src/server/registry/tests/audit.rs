@@ -2,6 +2,7 @@
 
 use super::places::mac_key;
 use super::*;
+use crate::audit::actions;
 use crate::audit::{Verifier, draft};
 use crate::contract::audit::{AuditRecord, AuditVerification};
 use crate::server::registry::audit::AuditFilter;
@@ -45,13 +46,13 @@ pub(super) async fn verified(registry: &dyn Registry) -> AuditVerification {
 pub(super) async fn entries_are_kept_with_what_they_tell_of(registry: Arc<dyn Registry>) {
     let aurora = tenant("aurora");
     let mut commit = Commit::new(aurora.clone());
-    commit.audit = vec![record("tenant.create", Some(&aurora.id))];
+    commit.audit = vec![record(actions::TENANT_CREATE, Some(&aurora.id))];
     commit.operations.push(operation(OperationKind::Provision));
     let id = commit.operations[0].id.clone();
     registry.commit(commit).await.unwrap();
     // Refused: the slug is taken.
     let mut twin = Commit::new(tenant("aurora"));
-    twin.audit = vec![record("tenant.create", Some(&twin.tenant.id))];
+    twin.audit = vec![record(actions::TENANT_CREATE, Some(&twin.tenant.id))];
     assert!(matches!(
         registry.commit(twin).await,
         Err(RegistryError::Stale)
@@ -75,7 +76,7 @@ pub(super) async fn entries_are_kept_with_what_they_tell_of(registry: Arc<dyn Re
     }
     assert_eq!(
         actions(registry.as_ref(), &oldest_first()).await,
-        ["tenant.create", "a", "b", "operation.end"]
+        [actions::TENANT_CREATE, "a", "b", actions::OPERATION_END]
     );
     let newest = AuditFilter {
         tenant: Some(aurora.id.to_string()),
@@ -83,7 +84,7 @@ pub(super) async fn entries_are_kept_with_what_they_tell_of(registry: Arc<dyn Re
     };
     assert_eq!(
         actions(registry.as_ref(), &newest).await,
-        ["operation.end", "tenant.create"]
+        [actions::OPERATION_END, actions::TENANT_CREATE]
     );
     let of_one = AuditFilter {
         action: Some("b".into()),
@@ -119,9 +120,9 @@ async fn servers_write_one_chain() {
         tasks.push(tokio::spawn(async move {
             let tenant = tenant(&format!("tenant-{number}"));
             let mut commit = Commit::new(tenant.clone());
-            commit.audit = vec![record("tenant.create", Some(&tenant.id))];
+            commit.audit = vec![record(actions::TENANT_CREATE, Some(&tenant.id))];
             server.commit(commit).await.unwrap();
-            let reads = vec![record("credentials.read", Some(&tenant.id)); 3];
+            let reads = vec![record(actions::CREDENTIALS_READ, Some(&tenant.id)); 3];
             server.append_audit(reads).await.unwrap();
         }));
     }
