@@ -1,5 +1,6 @@
 //! No known secret stands in anything that a server ever wrote, in any of its usual spellings.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -245,7 +246,6 @@ fn no_secret_is_written_anywhere() {
         room.write("master.key", previous.expose());
         room.write("next.key", next.expose());
         let command = room.write("give-key", script);
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o700)).unwrap();
         vec!["--master-key-file".to_owned(), "master.key".to_owned()]
     });
