@@ -58,6 +58,7 @@ mod server_secrets;
 mod server_start;
 mod server_tls;
 mod tenant_lifecycle;
+mod terminal_prompts;
 mod tidy;
 mod token_inspect;
 mod token_journey;
