@@ -46,6 +46,7 @@ mod server_contract;
 mod server_crash;
 mod server_events;
 mod server_full_disk;
+mod server_keys;
 mod server_kit;
 mod server_limits;
 mod server_openapi;

@@ -5,6 +5,12 @@
 pub const CREDENTIALS_READ: &str = "credentials.read";
 /// A request was refused for who made it.
 pub const AUTH_REFUSED: &str = "auth.refused";
+/// An API key was made.
+pub const KEY_CREATE: &str = "key.create";
+/// An API key was replaced by a new one.
+pub const KEY_ROTATE: &str = "key.rotate";
+/// An API key was withdrawn.
+pub const KEY_REVOKE: &str = "key.revoke";
 /// The first keys of the registry were made, or brought over.
 pub const KEYS_CREATE: &str = "keys.create";
 /// A new key for records was made.

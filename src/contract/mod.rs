@@ -5,6 +5,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod event;
 pub mod ids;
+pub mod keys;
 pub mod openapi;
 pub mod permission;
 pub mod rekey;

@@ -21,6 +21,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("0001_initial.sql"),
     },
     Migration {
+        version: 2,
+        name: "keys",
+        sql: include_str!("0002_keys.sql"),
+    },
+    Migration {
         version: 3,
         name: "audit",
         sql: include_str!("0003_audit.sql"),

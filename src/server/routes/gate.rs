@@ -2,6 +2,7 @@
 //! in the log. One layer, because the connections endpoint is asked very often.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -10,7 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
-use super::{Access, Shared};
+use super::{Access, Need, Shared};
+use crate::contract::permission::Permission;
 use crate::server::audit::{self, Read, Trail};
 use crate::server::auth::Caller;
 use crate::server::error::{ApiError, Refusal};
@@ -27,6 +29,28 @@ pub(super) struct Gate {
     pub(super) app: Shared,
     pub(super) access: Access,
     pub(super) route: &'static str,
+    pub(super) needs: Arc<[Need]>,
+}
+
+impl Gate {
+    /// Returns what a request needs. What is not in the table needs break-glass, and so does an
+    /// action whose name is written in an unusual way.
+    fn needed(&self, request: &Request) -> Permission {
+        let method = match request.method() {
+            &Method::HEAD => "GET",
+            other => other.as_str(),
+        };
+        let last = request.uri().path().rsplit('/').next();
+        let mut general = Permission::BreakGlass;
+        for need in self.needs.iter().filter(|need| need.method == method) {
+            match need.action {
+                Some(action) if Some(action) == last => return need.permission,
+                Some(_) => {}
+                None => general = need.permission,
+            }
+        }
+        general
+    }
 }
 
 /// Lets a request through, or answers it.
@@ -37,15 +61,14 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let changes = !request.method().is_safe();
 
     let from = peer(&request);
-    let caller = identify(&gate, &mut request);
-    let who = caller.as_ref().ok().and_then(Option::as_ref).cloned();
+    let (who, allowed) = identify(&gate, &mut request).await;
     let trail = who
         .as_ref()
         .filter(|_| changes)
         .map(|who| trail(&gate, who, &id, &mut request));
-    let mut response = match caller {
+    let mut response = match allowed {
         Err(refusal) => refusal.into_response(),
-        Ok(_) if changes => {
+        Ok(()) if changes => {
             let span = tracing::info_span!(
                 "request",
                 id = id.to_str().unwrap_or_default(),
@@ -54,7 +77,7 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
             );
             answer(&gate, request, next).instrument(span).await
         }
-        Ok(_) => answer(&gate, request, next).await,
+        Ok(()) => answer(&gate, request, next).await,
     };
     if trail.is_some() || !response.status().is_success() {
         response = audited(&gate, who.as_ref(), from, trail.as_ref(), response).await;
@@ -72,15 +95,22 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
 }
 
 /// Finds out who asks, and leaves that with the request; nobody in particular on open routes.
-fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiError> {
+///
+/// Who it is is told even when it may not do what it asks for.
+async fn identify(gate: &Gate, request: &mut Request) -> (Option<Caller>, Result<(), ApiError>) {
     if gate.access == Access::Open {
-        return Ok(None);
+        return (None, Ok(()));
     }
     let app = &gate.app;
-    let mut caller = app.keys.caller(&app.tenancy.vault, request.headers())?;
+    let mut caller = match app.keys.caller(&app.tenancy.vault, request.headers()) {
+        Ok(caller) => caller,
+        Err(refusal) => return (None, Err(refusal)),
+    };
     caller.peer = peer(request);
+    let needed = gate.needed(request);
+    let allowed = app.require(&caller, needed, gate.route).await;
     request.extensions_mut().insert(caller.clone());
-    Ok(Some(caller))
+    (Some(caller), allowed)
 }
 
 /// Leaves with a request what the audit log is to be told of it.
@@ -97,7 +127,7 @@ fn trail(gate: &Gate, who: &Caller, id: &HeaderValue, request: &mut Request) -> 
         who.clone(),
         id.to_str().unwrap_or_default(),
         audit::action(word(request.method()), gate.route, last),
-        segment(&["{tenant}", "{id}"]),
+        segment(&["{tenant}", "{id}", "{key}"]),
         segment(&["{service}"]),
     );
     request.extensions_mut().insert(trail.clone());
@@ -117,7 +147,11 @@ async fn audited(
         return response;
     }
     let status = response.status();
-    let code = response.extensions().get::<Refusal>().map(|code| code.0);
+    let refusal = response.extensions().get::<Refusal>().copied();
+    if refusal.is_some_and(|refusal| refusal.noted) {
+        return response;
+    }
+    let code = refusal.map(|refusal| refusal.code);
     let tenancy = &gate.app.tenancy;
     if code.is_some_and(|code| code.starts_with("auth.")) {
         tenancy.reads.note_failure(&Read {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -28,6 +28,8 @@ const PER_SHARD: usize = 1024;
 pub(crate) struct Answer {
     /// Status.
     pub(crate) status: StatusCode,
+    /// Environment of the tenant.
+    pub(crate) environment: Arc<str>,
     /// Body. Holds passwords.
     pub(crate) body: Bytes,
     /// What the audit log calls it: `ok` or a code.
@@ -176,7 +178,17 @@ impl Tenancy {
     ) -> Result<Answer, ApiError> {
         let id = TenantId::canonical(id).ok_or_else(unknown)?;
         let service: ServiceName = service.parse().map_err(|_| unknown())?;
-        let answer = self.answer(&id, &service).await;
+        let answer = match caller.reads_service(service.as_str()) {
+            Ok(()) => self.answer(&id, &service).await.and_then(|answer| {
+                caller.reads_environment(&answer.environment)?;
+                Ok(answer)
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        let answer = answer.map_err(|refusal| ApiError {
+            noted: true,
+            ..refusal
+        });
         let (result, status) = match &answer {
             Ok(answer) => (answer.result, answer.status),
             Err(refusal) => (refusal.code, refusal.status),
@@ -203,6 +215,7 @@ impl Tenancy {
         let (tenant, sealed) = found.ok_or_else(unknown)?;
         let association = tenant.associations.get(service).ok_or_else(unknown)?;
         self.learn_keys(sealed.values()).await;
+        let environment = Arc::from(tenant.environment.as_str());
         let answer = match tenant.pair(service) {
             Pair::Active => {
                 let mut config = self.config(&tenant, service, association, &sealed)?;
@@ -210,6 +223,7 @@ impl Tenancy {
                 wipe(&mut config);
                 Answer {
                     status: StatusCode::OK,
+                    environment,
                     body: Bytes::from(body?),
                     result: "ok",
                 }
@@ -218,6 +232,7 @@ impl Tenancy {
                 let refusal = refusal(other, &tenant, service);
                 Answer {
                     status: refusal.status,
+                    environment,
                     body: Bytes::from(to_body(&refusal.body())?),
                     result: refusal.code,
                 }
@@ -362,6 +377,7 @@ mod tests {
     fn answer(text: &'static str) -> Answer {
         Answer {
             status: StatusCode::OK,
+            environment: "staging".into(),
             body: Bytes::from_static(text.as_bytes()),
             result: "ok",
         }
