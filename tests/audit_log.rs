@@ -170,6 +170,51 @@ async fn changes_refusals_and_reads_are_told_with_who_what_whence_and_result() {
     assert_eq!(verified["complete"], true);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_what_they_may_not_do_are_told() {
+    let server = Server::start();
+    let caller = Caller::new(&server);
+    let tenant = caller.tenant(&["tracer"], "schema").await;
+    let name = slug("product");
+    let body = json!({ "name": name, "role": "service", "services": ["ledger"] });
+    let made = caller.post("/v1/admin/keys", &body).await.expect(201);
+    let product = caller.with_key(made["key"].as_str().unwrap());
+    product
+        .connections(&tenant, "tracer")
+        .await
+        .refusal(403, "auth.out_of_scope");
+    let purge = product.post(&path(&tenant, "/purge"), &json!({})).await;
+    purge.refusal(403, "auth.not_permitted");
+    let revoke = format!("/v1/admin/keys/{name}/revoke");
+    caller.post(&revoke, &json!({})).await.expect(200);
+
+    let all = entries(&caller).await;
+    let told = |action: &str| -> Vec<Value> {
+        all.iter()
+            .map(|entry| entry["record"].clone())
+            .filter(|record| record["action"] == action)
+            .collect()
+    };
+    let created = told("key.create");
+    assert_eq!(created.len(), 1, "{created:#?}");
+    assert_eq!(created[0]["result"], "ok");
+    let id = made["id"].as_str().unwrap();
+    assert!(created[0]["detail"].as_str().unwrap().contains(id));
+    assert_eq!(told("key.revoke")[0]["result"], "ok");
+    let found = until(&caller, &tenant, "credentials.read", |found| {
+        reads(found, "auth.out_of_scope") == 1
+    })
+    .await;
+    assert_eq!(found.last().unwrap()["caller"], id);
+    let page = caller
+        .get(&format!("/v1/admin/audit?caller={id}&action=auth.refused"))
+        .await
+        .expect(200);
+    let records = page["items"].as_array().unwrap();
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!(records[0]["record"]["result"], "auth.not_permitted");
+}
+
 #[test]
 fn what_was_read_last_is_told_after_an_orderly_end_and_the_chain_goes_on() {
     let server = Server::start();

@@ -299,13 +299,8 @@ mod tests {
     use crate::server::auth::CallerKind;
 
     fn caller(id: &str) -> Caller {
-        Caller {
-            kind: CallerKind::BootstrapKey,
-            id: id.into(),
-            name: "a key".into(),
-            role: crate::contract::permission::Role::BreakGlass,
-            peer: None,
-        }
+        let role = crate::contract::permission::Role::BreakGlass;
+        Caller::new(CallerKind::BootstrapKey, id, "a key", role)
     }
 
     fn read<'a>(caller: &'a Caller, tenant: &'a str, result: &'static str) -> Read<'a> {

@@ -422,7 +422,11 @@ impl ApiKeys {
         let record = intent.trail.as_ref().map(|trail| {
             let mut record = trail.record(reply.0.as_u16(), None);
             record.detail = Some(match old {
-                Some(old) => format!("key {id} `{name}` of role {}, in place of {}", role.as_str(), old.id),
+                Some(old) => format!(
+                    "key {id} `{name}` of role {}, in place of {}",
+                    role.as_str(),
+                    old.id
+                ),
                 None => format!("key {id} `{name}` of role {}", role.as_str()),
             });
             record
@@ -513,9 +517,10 @@ impl ApiKeys {
                 record.detail = Some(format!("keys {}", ids.join(", ")));
                 record
             });
-            let revoked = tenancy
-                .registry
-                .revoke_access_keys(ids.clone(), at, record.into_iter().collect());
+            let revoked =
+                tenancy
+                    .registry
+                    .revoke_access_keys(ids.clone(), at, record.into_iter().collect());
             tenancy.noted(revoked.await)?;
             if let Some(trail) = trail {
                 trail.recorded();
