@@ -239,7 +239,7 @@ fn no_secret_is_written_anywhere() {
     let (postgres, redis) = (Postgres::shared().endpoint(), Redis::shared().endpoint());
     // The command that gives the key writes down what it was given.
     let script = "#!/bin/sh\nenv >> \"$HOME/given.txt\"\ntr '\\0' '\\n' < /proc/$$/cmdline >> \"$HOME/given.txt\"\ncat \"$HOME/next.key\"\n";
-    let mut process = ServerProcess::start_with(&postgres, Some(&redis), |room| {
+    let mut process = ServerProcess::start_in(&postgres, Some(&redis), |room| {
         room.set("LERIANCTL_LOG", "trace");
         room.set("TMPDIR", room.home().join("temporary"));
         std::fs::create_dir(room.home().join("temporary")).unwrap();

@@ -25,12 +25,27 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
-        Self::start_with(postgres, redis, |_| Vec::new())
+        Self::start_with(postgres, redis, &[])
     }
 
-    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns.
+    /// As [`ServerProcess::start`], with further arguments at every start.
     #[must_use]
     pub(crate) fn start_with(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_in(postgres, redis, |_| {
+            let mut flags = vec!["--master-key-file".to_owned(), "master.key".to_owned()];
+            flags.extend(arguments.iter().map(ToString::to_string));
+            flags
+        })
+    }
+
+    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns,
+    /// which tell where the master key is.
+    #[must_use]
+    pub(crate) fn start_in(
         postgres: &PostgresEndpoint,
         redis: Option<&RedisEndpoint>,
         prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
@@ -85,9 +100,6 @@ impl ServerProcess {
     fn restart_on(&mut self, listen: &str) {
         assert!(self.child.is_none(), "the process still runs");
         self.starts += 1;
-        let default = ["--master-key-file", "master.key"]
-            .map(str::to_owned)
-            .to_vec();
         let ready = self.room.home().join(format!("ready-{}.json", self.starts));
         let log = self.room.home().join(format!("log-{}.txt", self.starts));
         let child = self
@@ -106,11 +118,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
-            .args(if self.flags.is_empty() {
-                &default
-            } else {
-                &self.flags
-            })
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
