@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::places::{endpoint, schema};
+use super::places::{endpoint, mac_key, schema};
 use super::*;
 use crate::server::registry::postgres::PostgresRegistry;
 
 /// Two servers on one new registry.
-async fn two() -> (PostgresRegistry, PostgresRegistry) {
+pub(super) async fn two() -> (PostgresRegistry, PostgresRegistry) {
     two_in(&schema()).await
 }
 
@@ -20,7 +20,10 @@ async fn two_in(schema: &str) -> (PostgresRegistry, PostgresRegistry) {
         PostgresRegistry::open(&endpoint, schema),
         PostgresRegistry::open(&endpoint, schema)
     );
-    (a.unwrap(), b.unwrap())
+    let (a, b) = (a.unwrap(), b.unwrap());
+    a.audit_with(Arc::new(mac_key()));
+    b.audit_with(Arc::new(mac_key()));
+    (a, b)
 }
 
 fn done(operation: &Operation, position: u32) -> StepDone {
