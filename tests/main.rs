@@ -4,6 +4,7 @@
 
 mod support;
 
+mod audit_log;
 mod auth_login;
 mod cache_command;
 mod cache_flush;
@@ -30,6 +31,10 @@ mod event_publish;
 mod explain_pages;
 mod generated;
 mod interop_official;
+mod isolation_command;
+mod isolation_fleet;
+mod isolation_honesty;
+mod isolation_leaks;
 mod on_postgres;
 mod postgres_link;
 mod provision_admin;
@@ -55,6 +60,7 @@ mod server_plans;
 mod server_rekey;
 mod server_removal;
 mod server_rotation;
+mod server_secrets;
 mod server_start;
 mod server_tls;
 mod server_tokens;
