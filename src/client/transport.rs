@@ -16,6 +16,7 @@ use super::call::Call;
 use super::error::{ClientError, ErrorKind};
 use super::http::{Cut, http_client, is_tls, limited, root_cause, too_long};
 use super::retry::Budget;
+use crate::link::trace::TraceContext;
 
 /// Longest error body that is read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -29,6 +30,7 @@ pub(super) struct Transport {
     http: Client,
     key: HeaderValue,
     budget: Budget,
+    trace: TraceContext,
 }
 
 impl Transport {
@@ -50,6 +52,7 @@ impl Transport {
             breaker: Breaker::new(settings.breaker),
             budget: Budget::new(settings.retry.budget),
             deadline: settings.deadline.map(|left| Instant::now() + left),
+            trace: settings.trace.clone().unwrap_or_else(TraceContext::root),
             settings,
             http,
             key,
@@ -131,6 +134,7 @@ impl Transport {
             request = line,
             status,
             request_id,
+            trace = self.trace.trace_id(),
             elapsed_ms = begun.elapsed().as_millis(),
             "asked the Tenant Manager"
         );
@@ -212,7 +216,11 @@ impl Transport {
             .http
             .request(call.method.clone(), call.url(&self.settings.base))
             .header(ACCEPT, "application/json")
-            .header("x-api-key", self.key.clone());
+            .header("x-api-key", self.key.clone())
+            .header("traceparent", self.trace.child().to_string());
+        if let Some(state) = self.trace.state() {
+            request = request.header("tracestate", state);
+        }
         if let Some(key) = &call.idempotency_key {
             request = request.header("idempotency-key", key);
         }

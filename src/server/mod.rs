@@ -9,6 +9,7 @@ mod master;
 mod metrics;
 mod operations;
 mod outbox;
+mod process;
 mod registry;
 mod rekey;
 mod routes;

@@ -35,7 +35,7 @@ use super::error::ApiError;
 use super::metrics::Metrics;
 use super::operations::Progress;
 use super::registry::{
-    Commit, NewOperation, Operation, Registry, RegistryError, Replay, Tenant, TenantKey,
+    Commit, NewOperation, Operation, Origin, Registry, RegistryError, Replay, Tenant, TenantKey,
 };
 use super::rekey::Resealing;
 use super::vault::Vault;
@@ -88,6 +88,8 @@ pub(crate) struct Intent {
     pub(crate) expect_plan: Option<String>,
     /// Digests of idempotency key and body, when the request has a key.
     pub(crate) repeat: Option<(String, String)>,
+    /// The request, for the log of what comes of it.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// What a change is about.
@@ -241,6 +243,9 @@ impl Tenancy {
                 Outcome::Changed(draft) => draft,
             };
             let (plan, mut commit, made) = draft.finish(self);
+            for operation in &mut commit.operations {
+                operation.parameters.origin.clone_from(&intent.origin);
+            }
             expected(&plan, intent.expect_plan.as_deref())?;
             let record = |tenant: &Tenant| Some(tenant.record(&self.catalogue, &self.clusters));
             if intent.dry_run {
