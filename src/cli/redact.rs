@@ -75,14 +75,13 @@ fn url_password(word: &str) -> Option<std::ops::Range<usize>> {
         .find(['/', '?', '#'])
         .map_or(word.len(), |end| authority + end);
     let colon = authority + word[authority..end].find(':')? + 1;
-    // Passwords are not always encoded as they should be, so the last `@` of the word counts,
-    // unless what follows the colon is a port.
+    // What follows the colon may be a port, which no `@` of a query makes a password.
     let is_port = end < word.len() && word[colon..end].bytes().all(|c| c.is_ascii_digit());
-    let at = match word[colon..end].rfind('@') {
-        Some(_) => word[colon..].rfind('@'),
-        None if is_port => None,
-        None => word[colon..].rfind('@'),
-    }?;
+    if is_port {
+        return None;
+    }
+    // Passwords are not always encoded as they should be, so the last `@` of the word counts.
+    let at = word[colon..].rfind('@')?;
     (at > 0).then_some(colon..colon + at)
 }
 
