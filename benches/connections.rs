@@ -22,7 +22,7 @@ use lerianctl::devstack::Programs;
 use lerianctl::devstack::temporary;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{Limits, ServerSettings, serve};
+use lerianctl::server::{Limits, RegistryPlace, ServerSettings, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -169,7 +169,7 @@ async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let key = Secret::generate();
     let settings = ServerSettings {
-        registry: folder.path().join("registry.sqlite"),
+        registry: RegistryPlace::Sqlite(folder.path().join("registry.sqlite")),
         master_key: Secret::generate().into(),
         previous_master_key: None,
         api_keys: vec![key.clone()],

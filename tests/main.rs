@@ -1,5 +1,6 @@
 //! Behaviour tests, one file per behaviour that a user sees; real servers, one binary.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::duplicate_mod, reason = "stories run on each registry")]
 
 mod support;
 
@@ -28,6 +29,7 @@ mod event_publish;
 mod explain_pages;
 mod generated;
 mod interop_official;
+mod on_postgres;
 mod postgres_link;
 mod provision_admin;
 mod provision_crash;

@@ -3,6 +3,7 @@
 mod auth;
 mod connection;
 mod error;
+mod freshness;
 mod limits;
 mod listener;
 mod master;
@@ -20,6 +21,7 @@ mod vault;
 
 pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::contract::catalogue::Catalogue;
+use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
@@ -39,8 +42,8 @@ pub use tls::{ClientCertificate, ServerTls};
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// SQLite file; made when absent, private to the user.
-    pub registry: PathBuf,
+    /// Where the registry is; made when absent.
+    pub registry: RegistryPlace,
     /// Master key that wraps the keys in the registry.
     pub master_key: MasterKey,
     /// The one before, while it is being changed: what it had wrapped is wrapped anew.
@@ -70,14 +73,39 @@ pub struct ServerSettings {
     pub ready: Arc<Notify>,
 }
 
+/// Where a registry is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPlace {
+    /// A SQLite file, private to the user, for one server at a time.
+    Sqlite(PathBuf),
+    /// A schema of a PostgreSQL database, for any number of servers.
+    Postgres {
+        /// Server, database and login.
+        endpoint: PostgresEndpoint,
+        /// Schema.
+        schema: String,
+    },
+}
+
+impl fmt::Display for RegistryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres { endpoint, schema } => {
+                write!(f, "{}, schema {schema}", endpoint.describe())
+            }
+        }
+    }
+}
+
 /// Why the server cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The registry cannot be opened or is of a newer version.
-    #[error("the registry `{path}` cannot be used: {reason}")]
+    #[error("the registry `{place}` cannot be used: {reason}")]
     Registry {
-        /// Its path.
-        path: PathBuf,
+        /// Where it is.
+        place: RegistryPlace,
         /// What is wrong.
         reason: String,
     },
@@ -100,7 +128,8 @@ pub enum ServerError {
 /// Serves until `shutdown` resolves, then drains and returns.
 ///
 /// Unfinished operations of an earlier run are taken up before the first request is answered
-/// or right after; `/readyz` says when. One server at a time may use a registry.
+/// or right after; `/readyz` says when. One server at a time may use a registry on SQLite, any
+/// number one on PostgreSQL.
 ///
 /// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
 /// can be withdrawn; when it is empty the stored ones stay.

@@ -7,23 +7,25 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::auth::{ApiKeys, stored_digest};
+use super::freshness::{self, Freshness};
 use super::listener::{self, Front, Phase};
 use super::metrics::Metrics;
-use super::operations::{self, Progress};
+use super::operations::{self, Leases, Progress};
 use super::outbox;
+use super::registry::postgres::PostgresRegistry;
 use super::registry::sqlite::SqliteRegistry;
-use super::registry::{Registry, RegistryError, model::now};
+use super::registry::{Registry, RegistryError, Signal, model::now};
 use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
 use super::tls::Tls;
 use super::vault::{Vault, VaultError};
-use super::{ServerError, ServerSettings};
+use super::{RegistryPlace, ServerError, ServerSettings};
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
@@ -60,19 +62,24 @@ pub(super) async fn serve(
         metrics.tls_opened(tls.expires());
     }
     let (close, closing) = watch::channel(false);
+    let answers = Arc::new(Answers::default());
+    let signals = registry.signals();
+    let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
     let tenancy = Arc::new(Tenancy {
         registry: Arc::clone(&registry),
         catalogue: settings.catalogue,
         provisioner: Provisioner::new(settings.clusters.clone()),
         clusters: settings.clusters,
         vault,
-        answers: Answers::default(),
+        answers: Arc::clone(&answers),
+        freshness: freshness.clone(),
         metrics,
         rotation_grace: settings.rotation_grace,
         publishes: settings.event_redis.is_some(),
         work: Notify::new(),
         mail: Notify::new(),
         progress: Progress::default(),
+        leases: Leases::default(),
         resealing: Resealing::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
@@ -120,10 +127,20 @@ pub(super) async fn serve(
         settings.ready,
         closing.clone(),
     )));
+    // What lives as long as the server and has nothing to finish.
+    let mut watching = Vec::new();
+    if let Some(signals) = signals {
+        watching.push(tokio::spawn(hear(Arc::clone(&tenancy), signals)));
+    }
+    if let Some(freshness) = freshness {
+        let registry = Arc::clone(&tenancy.registry);
+        watching.push(tokio::spawn(freshness::watch(freshness, registry, answers)));
+    }
     // Dropped with this future, however it ends: nothing goes on without the server.
     let _guard = AbortOnDrop(
         std::iter::once(engine.abort_handle())
             .chain(helpers.iter().map(JoinHandle::abort_handle))
+            .chain(watching.iter().map(JoinHandle::abort_handle))
             .collect(),
     );
 
@@ -223,20 +240,30 @@ struct Opened {
     keys: ApiKeys,
 }
 
+/// Opens the registry where it is.
+async fn open_place(place: &RegistryPlace) -> Result<Arc<dyn Registry>, String> {
+    match place {
+        RegistryPlace::Sqlite(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || SqliteRegistry::open(&path)).await;
+            Ok(Arc::new(opened.map_err(|error| error.to_string())??))
+        }
+        RegistryPlace::Postgres { endpoint, schema } => {
+            Ok(Arc::new(PostgresRegistry::open(endpoint, schema).await?))
+        }
+    }
+}
+
 /// Opens the registry and its keys.
 async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
     let failed = |reason: String| ServerError::Registry {
-        path: settings.registry.clone(),
+        place: settings.registry.clone(),
         reason,
     };
-    let path = settings.registry.clone();
-    let registry = tokio::task::spawn_blocking(move || SqliteRegistry::open(&path))
-        .await
-        .map_err(|error| failed(error.to_string()))?
-        .map_err(failed)?;
+    let registry = open_place(&settings.registry).await.map_err(failed)?;
     let read = |error: RegistryError| failed(error.to_string());
     let opened = Vault::open(
-        &registry,
+        registry.as_ref(),
         &settings.master_key,
         settings.previous_master_key.as_ref(),
     );
@@ -261,10 +288,26 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
         tracing::warn!("no API key is accepted: every request but the open ones is refused");
     }
     Ok(Opened {
-        registry: Arc::new(registry),
+        registry,
         vault,
         keys: ApiKeys::new(&stored),
     })
+}
+
+/// Wakes whoever waits for what another server has done.
+async fn hear(tenancy: Arc<Tenancy>, mut signals: mpsc::UnboundedReceiver<Signal>) {
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Work => tenancy.work.notify_one(),
+            Signal::Mail => tenancy.mail.notify_one(),
+            Signal::Operation(id) => tenancy.progress.changed(&id),
+            Signal::Anything => {
+                tenancy.work.notify_one();
+                tenancy.mail.notify_one();
+                tenancy.progress.all_changed();
+            }
+        }
+    }
 }
 
 /// Forgets what is old, now and then.

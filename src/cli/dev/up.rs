@@ -21,7 +21,7 @@ use crate::devstack::stack::{self, Incident, Stack, StackSettings};
 use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
-use crate::server::{Limits, ServerSettings, serve};
+use crate::server::{Limits, RegistryPlace, ServerSettings, serve};
 
 /// Where the Tenant Manager of Lerian's own examples listens.
 const PORT: u16 = 4003;
@@ -235,7 +235,7 @@ fn server_settings(
     let signing = stack_key(keys)?;
     let postgres = &connections.postgres;
     Ok(ServerSettings {
-        registry: stack.home().registry().join("registry.db"),
+        registry: RegistryPlace::Sqlite(stack.home().registry().join("registry.db")),
         master_key: keys.master_key()?.into(),
         previous_master_key: None,
         api_keys: vec![keys.api_key()?],

@@ -173,6 +173,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "registry.unavailable",
         include_str!("registry.unavailable.md"),
     ),
+    ("registry.unclear", include_str!("registry.unclear.md")),
     ("request.invalid", include_str!("request.invalid.md")),
     ("request.key_reused", include_str!("request.key_reused.md")),
     ("request.slow", include_str!("request.slow.md")),
