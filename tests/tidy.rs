@@ -109,6 +109,20 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["contract", "events", "link", "provision", "secret"],
     ),
     (
+        "fuzzing",
+        &[
+            "cache",
+            "cli",
+            "config",
+            "contract",
+            "events",
+            "link",
+            "provision",
+            "server",
+            "token",
+        ],
+    ),
+    (
         "cli",
         &[
             "cache",

@@ -37,6 +37,7 @@ use crate::provision::Cluster;
 use crate::secret::Secret;
 
 pub use limits::Limits;
+pub(crate) use service::read_any_cursor;
 pub use tls::{ClientCertificate, ServerTls};
 
 /// What a server needs to run. The caller binds the listener, so that port 0 works.

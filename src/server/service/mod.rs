@@ -28,7 +28,7 @@ pub(crate) use create::{RawContractCreate, RawCreate};
 pub(crate) use draft::{Outcome, Unchanged};
 pub(crate) use lifecycle::RawChange;
 pub(crate) use payloads::event;
-pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
+pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant, read_any_cursor};
 pub(crate) use update::RawUpdate;
 
 use super::error::ApiError;
