@@ -17,6 +17,7 @@ pub(crate) struct ServerProcess {
     url: String,
     key: Secret,
     starts: u32,
+    arguments: Vec<String>,
 }
 
 impl ServerProcess {
@@ -24,6 +25,16 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
+        Self::start_with(postgres, redis, &[])
+    }
+
+    /// As [`ServerProcess::start`], with further arguments at every start.
+    #[must_use]
+    pub(crate) fn start_with(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        arguments: &[&str],
+    ) -> Self {
         let mut room = Sandbox::new();
         let key = Secret::generate();
         let expose = |secret: &Option<Secret>| {
@@ -52,6 +63,7 @@ impl ServerProcess {
             url: String::new(),
             key,
             starts: 0,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
         };
         process.restart();
         process
@@ -92,6 +104,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
