@@ -12,8 +12,11 @@ use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::link::trace::TraceContext;
 use crate::{cache, cli, config, events, provision, server, token};
 
+/// Panics when a parser does not keep what it promises.
+pub type Target = fn(&[u8]);
+
 /// Every target: its name, which is that of its corpus, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("config_file", config_file),
     ("cursor", cursor),
     ("env_file", env_file),

@@ -578,6 +578,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
             ("401", "no accepted API key or token"),
             ("403", "not permitted"),
             ("404", "there is nothing of that name"),
+            ("422", "not valid"),
             (
                 "429",
                 "too many requests with this key; `Retry-After` says when to go on",
@@ -589,7 +590,6 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
                 ("408", "the body did not arrive in time"),
                 ("409", "the state of things stands against it"),
                 ("413", "the body is too large"),
-                ("422", "not valid"),
             ]);
         }
         for (status, what) in anywhere {
