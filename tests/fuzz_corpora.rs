@@ -115,7 +115,9 @@ fn no_parser_fails_on_its_corpus_or_on_mutations_of_it() {
                         String::from_utf8_lossy(bytes)
                     );
                 };
-                seeds.iter().for_each(|seed| try_it(seed));
+                for seed in &seeds {
+                    try_it(seed);
+                }
                 let mut random = StdRng::seed_from_u64(7);
                 for _ in 0..rounds {
                     let mut bytes = seeds.choose(&mut random).expect("there are some").clone();

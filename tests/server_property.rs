@@ -324,14 +324,12 @@ impl Maker<'_> {
             2 => bytes.push(0xff),
             3 => bytes = (0..50).map(|_| self.random.random()).collect(),
             4 => bytes.clear(),
-            5 => {
-                // Twice the same key.
-                if bytes.first() == Some(&b'{') && bytes.len() > 2 {
-                    let mut twice = bytes[..bytes.len() - 1].to_vec();
-                    twice.push(b',');
-                    twice.extend_from_slice(&bytes[1..]);
-                    bytes = twice;
-                }
+            // Twice the same key.
+            5 if bytes.first() == Some(&b'{') && bytes.len() > 2 => {
+                let mut twice = bytes[..bytes.len() - 1].to_vec();
+                twice.push(b',');
+                twice.extend_from_slice(&bytes[1..]);
+                bytes = twice;
             }
             _ => {}
         }
