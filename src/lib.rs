@@ -6,6 +6,7 @@
 //! Redis, TLS) is below core, and `fuzzing` may use everything.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
+pub mod audit;
 pub mod cache;
 #[doc(hidden)]
 pub mod cli;

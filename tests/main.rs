@@ -4,6 +4,7 @@
 
 mod support;
 
+mod audit_log;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
@@ -58,6 +59,7 @@ mod server_property;
 mod server_rekey;
 mod server_removal;
 mod server_rotation;
+mod server_secrets;
 mod server_start;
 mod server_tls;
 mod server_trace;

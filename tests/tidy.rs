@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["secret"]),
     ("config", &["contract", "link", "secret"]),
     ("client", &["contract", "link", "secret"]),
+    ("audit", &["contract", "secret"]),
     ("cache", &["contract", "link", "secret"]),
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
@@ -106,7 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("devstack", &["contract", "link", "secret"]),
     (
         "server",
-        &["contract", "events", "link", "provision", "secret"],
+        &["audit", "contract", "events", "link", "provision", "secret"],
     ),
     (
         "fuzzing",
@@ -125,6 +126,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "audit",
             "cache",
             "client",
             "config",

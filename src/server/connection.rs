@@ -242,6 +242,7 @@ mod tests {
             assert_eq!(pulse.overdue(&limits()), None);
             later(&mut pulse, 1);
         }
+        later(&mut pulse, 1);
         assert_eq!(pulse.overdue(&limits()), Some("slow_head"));
     }
 
@@ -269,6 +270,7 @@ mod tests {
             assert_eq!(pulse.overdue(&limits()), None);
             later(&mut pulse, 10);
         }
+        later(&mut pulse, 1);
         assert_eq!(pulse.overdue(&limits()), Some("idle"));
     }
 

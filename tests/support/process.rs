@@ -13,11 +13,11 @@ use super::Sandbox;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     room: Sandbox,
+    flags: Vec<String>,
     child: Option<Child>,
     url: String,
     key: Secret,
     starts: u32,
-    arguments: Vec<String>,
 }
 
 impl ServerProcess {
@@ -34,6 +34,21 @@ impl ServerProcess {
         postgres: &PostgresEndpoint,
         redis: Option<&RedisEndpoint>,
         arguments: &[&str],
+    ) -> Self {
+        Self::start_in(postgres, redis, |_| {
+            let mut flags = vec!["--master-key-file".to_owned(), "master.key".to_owned()];
+            flags.extend(arguments.iter().map(ToString::to_string));
+            flags
+        })
+    }
+
+    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns,
+    /// which tell where the master key is.
+    #[must_use]
+    pub(crate) fn start_in(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
     ) -> Self {
         let mut room = Sandbox::new();
         let key = Secret::generate();
@@ -57,13 +72,14 @@ impl ServerProcess {
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
             room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
         }
+        let flags = prepare(&mut room);
         let mut process = Self {
             room,
+            flags,
             child: None,
             url: String::new(),
             key,
             starts: 0,
-            arguments: arguments.iter().map(ToString::to_string).collect(),
         };
         process.restart();
         process
@@ -95,8 +111,6 @@ impl ServerProcess {
                 listen,
                 "--registry",
                 "registry.db",
-                "--master-key-file",
-                "master.key",
                 "--service-key-file",
                 "api.key",
                 "--postgres-url-file",
@@ -104,7 +118,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
-            .args(&self.arguments)
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
@@ -149,6 +163,16 @@ impl ServerProcess {
     /// Returns `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Gives other flags from the next start on, which tell where the master key is.
+    pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
     }
 
     /// Returns the API key.

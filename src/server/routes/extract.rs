@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use crate::contract::ids::TenantRef;
 use crate::secret::sha256_hex;
+use crate::server::audit::Trail;
 use crate::server::error::ApiError;
 use crate::server::limits::Limits;
 use crate::server::registry::Origin;
@@ -62,6 +63,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for Order<T> {
         let intent = Intent {
             repeat: repeat(&parts, &bytes)?,
             origin: parts.extensions.get::<Origin>().cloned(),
+            trail: parts.extensions.get::<Trail>().cloned(),
             ..Intent::default()
         };
         if bytes.iter().all(u8::is_ascii_whitespace) {
