@@ -2,7 +2,7 @@
 //!
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
-//! `client`, `server`, `provision`, `token`, `cache`, `events` and `devstack`; `link` (PostgreSQL,
+//! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation` and `devstack`; `link` (PostgreSQL,
 //! Redis, TLS) is below core, and `fuzzing` may use everything.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
@@ -17,6 +17,7 @@ pub mod devstack;
 pub mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod isolation;
 pub mod link;
 pub mod output;
 pub mod provision;

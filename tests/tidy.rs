@@ -104,6 +104,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
     ("token", &["contract", "link", "secret"]),
+    ("isolation", &["contract", "link", "provision", "secret"]),
     ("devstack", &["contract", "link", "secret"]),
     (
         "server",
@@ -133,6 +134,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "contract",
             "devstack",
             "events",
+            "isolation",
             "link",
             "output",
             "provision",
