@@ -7,7 +7,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites build demo test lint generate bench install clean
+.PHONY: help prerequisites build demo test lint generate bench fuzz install clean
 
 help: ## List the targets
 	@printf 'lerianctl: operate multi-tenant Lerian deployments\n\n'
@@ -42,6 +42,9 @@ generate: ## Write again every generated file: completions, man pages, schemas, 
 bench: ## Measure against bare SQL, a shell loop and an empty program (release build, several minutes)
 	@scripts/prerequisites test
 	cargo bench --locked
+
+fuzz: ## Fuzz every parser of foreign bytes (nightly and cargo-fuzz; FUZZ_SECONDS=60 each)
+	@scripts/fuzz
 
 install: ## Build for speed and install into cargo's bin folder
 	@scripts/prerequisites build

@@ -3,7 +3,7 @@
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
 //! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation` and `devstack`; `link` (PostgreSQL,
-//! Redis, TLS) is below core.
+//! Redis, TLS) is below core, and `fuzzing` may use everything.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
 pub mod access;
@@ -16,6 +16,8 @@ pub mod config;
 pub mod contract;
 pub mod devstack;
 pub mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod isolation;
 pub mod link;
 pub mod output;

@@ -121,6 +121,20 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "fuzzing",
+        &[
+            "cache",
+            "cli",
+            "config",
+            "contract",
+            "events",
+            "link",
+            "provision",
+            "server",
+            "token",
+        ],
+    ),
+    (
         "cli",
         &[
             "access",

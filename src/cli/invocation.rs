@@ -321,6 +321,14 @@ impl Invocation {
         settings.bearer = bearer;
         settings.timeout = config.client_timeout()?.value;
         settings.deadline = self.remaining();
+        // Pipelines that are traced pass their span on in these.
+        settings.trace = self
+            .environment
+            .variable("TRACEPARENT")
+            .and_then(crate::link::trace::TraceContext::parse)
+            .map(|trace| {
+                trace.with_state(self.environment.variable("TRACESTATE").unwrap_or_default())
+            });
         settings.breaker.threshold = config.breaker_threshold()?.value;
         settings.breaker.open_for = config.breaker_timeout()?.value;
         Ok(settings)

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::link::trace::TraceContext;
 use crate::secret::Secret;
 
 /// How a Tenant Manager is reached and how patient the client is.
@@ -57,6 +58,8 @@ pub struct ClientSettings {
     pub retry: RetryPolicy,
     /// Longest answer, in bytes.
     pub max_body: usize,
+    /// Trace that the calls belong to; one of its own when absent.
+    pub trace: Option<TraceContext>,
 }
 
 impl ClientSettings {
@@ -73,6 +76,7 @@ impl ClientSettings {
             breaker: BreakerSettings::default(),
             retry: RetryPolicy::default(),
             max_body: 10 * 1024 * 1024,
+            trace: None,
         }
     }
 }

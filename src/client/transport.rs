@@ -16,6 +16,7 @@ use super::call::{Call, Surface};
 use super::error::{ClientError, ErrorKind};
 use super::http::{Cut, http_client, is_tls, limited, root_cause, too_long};
 use super::retry::Budget;
+use crate::link::trace::TraceContext;
 
 /// Longest error body that is read.
 const ERROR_BODY: usize = 64 * 1024;
@@ -33,6 +34,7 @@ pub(super) struct Transport {
     key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
     budget: Budget,
+    trace: TraceContext,
 }
 
 impl Transport {
@@ -69,6 +71,7 @@ impl Transport {
             breaker: Breaker::new(settings.breaker),
             budget: Budget::new(settings.retry.budget),
             deadline: settings.deadline.map(|left| Instant::now() + left),
+            trace: settings.trace.clone().unwrap_or_else(TraceContext::root),
             settings,
             http,
             key,
@@ -196,6 +199,7 @@ impl Transport {
             request = line,
             status,
             request_id,
+            trace = self.trace.trace_id(),
             elapsed_ms = begun.elapsed().as_millis(),
             "asked the Tenant Manager"
         );
@@ -276,7 +280,8 @@ impl Transport {
         let mut request = self
             .http
             .request(call.method.clone(), call.url(&self.settings.base))
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, "application/json")
+            .header("traceparent", self.trace.child().to_string());
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key.clone());
         }
@@ -284,6 +289,9 @@ impl Transport {
             && call.surface != Surface::Connections
         {
             request = request.header(AUTHORIZATION, bearer.clone());
+        }
+        if let Some(state) = self.trace.state() {
+            request = request.header("tracestate", state);
         }
         if let Some(key) = &call.idempotency_key {
             request = request.header("idempotency-key", key);

@@ -150,8 +150,9 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/metrics", "open", "Figures in Prometheus text form").gives_text(
             200,
             "figures",
-            "text/plain",
+            "application/openmetrics-text",
         ),
+        route("GET", "/openapi.json", "open", "This document").gives::<Value>(200, "the document"),
         route(
             "GET",
             "/.well-known/jwks.json",
@@ -300,6 +301,8 @@ fn admin_routes() -> Vec<Route> {
         .takes::<RekeyRequest>()
         .gives::<Rekey>(200, "the change, or its plan")
         .fails(&[(400, "malformed"), (409, "the plan changed")]),
+        route("GET", "/v1/admin/openapi.json", "admin", "This document")
+            .gives::<Value>(200, "the document"),
         route("GET", "/v1/admin/info", "admin", "Describes the server")
             .gives::<ServerInfo>(200, "the server"),
         route(
@@ -596,12 +599,13 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         })
         .collect();
     parameters.extend(route.query.iter().map(|(name, what)| {
-        let form = if *name == "limit" {
-            "integer"
+        let schema = if *name == "limit" {
+            json!({ "type": "integer", "minimum": 1, "maximum": 1000 })
         } else {
-            "string"
+            json!({ "type": "string" })
         };
-        json!({ "name": name, "in": "query", "description": what, "schema": { "type": form } })
+        let required = route.path.ends_with("/active");
+        json!({ "name": name, "in": "query", "required": required, "description": what, "schema": schema })
     }));
     let mut responses = Map::new();
     for answer in &route.answers {
@@ -613,15 +617,26 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if route.tag != "open" {
         let error = json!({ JSON: { "schema": of::<ErrorBody>(generator) } });
-        for (status, what) in [
+        let mut anywhere = vec![
+            ("400", "malformed"),
             ("401", "no accepted API key or token"),
             ("403", "not permitted"),
+            ("404", "there is nothing of that name"),
+            ("422", "not valid"),
             (
                 "429",
                 "too many requests with this key; `Retry-After` says when to go on",
             ),
             ("503", "try again later"),
-        ] {
+        ];
+        if route.method != "GET" {
+            anywhere.extend([
+                ("408", "the body did not arrive in time"),
+                ("409", "the state of things stands against it"),
+                ("413", "the body is too large"),
+            ]);
+        }
+        for (status, what) in anywhere {
             responses
                 .entry(status)
                 .or_insert_with(|| json!({ "description": what, "content": error }));

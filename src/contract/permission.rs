@@ -216,6 +216,7 @@ pub const ROUTES: &[(&str, &str, Permission)] = &[
         "/v1/tenants/{tenantId}/associations/{service}/connections",
         ConnectionsRead,
     ),
+    ("GET", "/v1/admin/openapi.json", TenantsRead),
     ("GET", "/v1/admin/info", TenantsRead),
     ("GET", "/v1/admin/services", TenantsRead),
     ("GET", "/v1/admin/databases", TenantsRead),

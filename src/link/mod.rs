@@ -3,6 +3,7 @@
 pub mod postgres;
 pub mod redis;
 pub mod tls;
+pub mod trace;
 
 /// Why a server could not be reached or refused us. Never holds a secret.
 #[derive(Debug, thiserror::Error)]

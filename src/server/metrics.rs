@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry as Figures;
 
+use super::process::Process;
 use super::registry::{Registry, model::now};
 
 /// Upper bounds of the latency buckets in seconds.
 const BUCKETS: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0,
 ];
+
+/// Upper bounds of the buckets of operations in seconds.
+const DURATIONS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Request {
@@ -29,6 +34,7 @@ struct Request {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Route {
     route: &'static str,
+    method: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -56,10 +62,12 @@ struct Ended {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     figures: Figures,
+    process: Process,
     requests: Family<Request, Counter>,
     latency: Family<Route, Histogram>,
     operations: Family<State, Gauge>,
     ended: Family<Ended, Counter>,
+    durations: Family<Ended, Histogram>,
     retries: Counter,
     outbox_depth: Gauge,
     outbox_lag: Gauge,
@@ -94,10 +102,12 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut metrics = Self {
             figures: Figures::with_prefix("lerianctl"),
+            process: Process::new(),
             requests: Family::default(),
             latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             operations: Family::default(),
             ended: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             retries: Counter::default(),
             outbox_depth: Gauge::default(),
             outbox_lag: Gauge::default(),
@@ -117,7 +127,7 @@ impl Metrics {
         );
         f.register(
             "http_request_duration_seconds",
-            "Time to answer, by route",
+            "Time to the head of the answer, by route and method",
             metrics.latency.clone(),
         );
         f.register(
@@ -129,6 +139,11 @@ impl Metrics {
             "operations_ended",
             "Operations that ended in this process, by kind and state",
             metrics.ended.clone(),
+        );
+        f.register(
+            "operation_duration_seconds",
+            "Time from when an operation was asked for, or due, to its end, by kind and state",
+            metrics.durations.clone(),
         );
         f.register(
             "operation_retries",
@@ -171,6 +186,11 @@ impl Metrics {
             metrics.registry_errors.clone(),
         );
         metrics.connections.register(f);
+        f.register(
+            "build",
+            "Version of the program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         metrics
     }
 
@@ -190,13 +210,24 @@ impl Metrics {
             })
             .inc();
         self.latency
-            .get_or_create(&Route { route })
+            .get_or_create(&Route { route, method })
             .observe(took.as_secs_f64());
     }
 
-    /// Counts an operation that ended.
-    pub(crate) fn operation_ended(&self, kind: &'static str, state: &'static str) {
-        self.ended.get_or_create(&Ended { kind, state }).inc();
+    /// Counts an operation that ended, and how long it took if that is known.
+    pub(crate) fn operation_ended(
+        &self,
+        kind: &'static str,
+        state: &'static str,
+        took: Option<Duration>,
+    ) {
+        let ended = Ended { kind, state };
+        self.ended.get_or_create(&ended).inc();
+        if let Some(took) = took {
+            self.durations
+                .get_or_create(&ended)
+                .observe(took.as_secs_f64());
+        }
     }
 
     /// Counts an attempt that will be repeated.
@@ -289,7 +320,9 @@ impl Metrics {
         self.certificate.tick();
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.figures);
+        let _ = encode_registry(&mut text, &self.figures)
+            .and_then(|()| encode_registry(&mut text, self.process.figures()))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
 }

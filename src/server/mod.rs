@@ -13,6 +13,7 @@ mod master;
 mod metrics;
 mod operations;
 mod outbox;
+mod process;
 mod registry;
 mod rekey;
 mod routes;
@@ -39,6 +40,7 @@ use crate::provision::Cluster;
 use crate::secret::Secret;
 
 pub use limits::Limits;
+pub(crate) use service::read_any_cursor;
 pub use tls::{ClientCertificate, ServerTls};
 
 pub use bearer::{PermissionSource, TokenKeys, TokenSettings};

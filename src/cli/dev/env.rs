@@ -87,6 +87,16 @@ fn assignment(shell: Form, name: &str, value: &str) -> Result<String, Failure> {
     })
 }
 
+/// Returns the line of a POSIX shell, when the value can be written there.
+pub(crate) fn shell_line(name: &str, value: &str) -> Option<String> {
+    assignment(Form::Sh, name, value).ok()
+}
+
+/// Returns the line of a file of variables, when the value can be written there.
+pub(crate) fn file_line(name: &str, value: &str) -> Option<String> {
+    assignment(Form::Dotenv, name, value).ok()
+}
+
 fn unquotable(name: &str, why: &dyn std::fmt::Display) -> Failure {
     Failure::new(
         Kind::Usage,

@@ -160,6 +160,10 @@ impl Attempt<'_> {
         let grace = self.operation.parameters.grace_seconds.unwrap_or_default();
         retire.parameters.grace_seconds = Some(grace);
         retire.parameters.immediate = grace == 0;
+        retire
+            .parameters
+            .origin
+            .clone_from(&self.operation.parameters.origin);
         let until = at
             .checked_add(SignedDuration::from_secs(
                 i64::try_from(grace).unwrap_or(i64::MAX),

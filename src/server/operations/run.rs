@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::attempt::Attempt;
 use crate::server::registry::model::now;
@@ -49,8 +51,14 @@ impl Stop {
     }
 }
 
-/// Works on an operation until it ends, must wait, or the server stops.
+/// Works on an operation until it ends, must wait, or the server stops. Every line of the log
+/// names the request that asked for it, however long ago.
 pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Receiver<bool>) {
+    let span = tracing::info_span!("operation", id, request = Empty, trace = Empty);
+    work(tenancy, id, closing).instrument(span).await;
+}
+
+async fn work(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Receiver<bool>) {
     // Number of the attempt, once it was begun; known here even if it panics.
     let number = OnceLock::new();
     let attempt = AssertUnwindSafe(attempt(tenancy, id, closing, &number)).catch_unwind();
@@ -59,9 +67,11 @@ pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Recei
         Ok(Some((operation, outcome))) => match outcome {
             Ok(()) => {
                 tracing::info!(operation = id, kind = operation.kind.as_str(), tenant = %operation.tenant_id, "operation succeeded");
-                tenancy
-                    .metrics
-                    .operation_ended(operation.kind.as_str(), "succeeded");
+                tenancy.metrics.operation_ended(
+                    operation.kind.as_str(),
+                    "succeeded",
+                    took(&operation),
+                );
                 return;
             }
             Err(stop) => (Some(operation), stop),
@@ -92,7 +102,9 @@ pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Recei
         }
         Stop::Failed(position, reason) => {
             tracing::error!(operation = id, kind, %reason, "operation failed");
-            tenancy.metrics.operation_ended(kind, "failed");
+            tenancy
+                .metrics
+                .operation_ended(kind, "failed", operation.as_ref().and_then(took));
             (Setback::Failed(position), reason)
         }
     };
@@ -104,6 +116,14 @@ pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Recei
     if noted.await.is_ok() {
         tenancy.progress.changed(id);
     }
+}
+
+/// Returns how long an operation took, from when it was asked for or due.
+fn took(operation: &Operation) -> Option<Duration> {
+    let begun = operation
+        .not_before
+        .map_or(operation.created_at, |due| due.max(operation.created_at));
+    Duration::try_from(now().duration_since(begun)).ok()
 }
 
 /// Returns a pause that doubles with every failure, half of it at random.
@@ -121,6 +141,11 @@ async fn attempt(
 ) -> Option<(Operation, Result<(), Stop>)> {
     let found = insist(tenancy, closing, || tenancy.registry.operation(id)).await;
     let waiting = found.ok().flatten()?;
+    if let Some(origin) = &waiting.parameters.origin {
+        let span = tracing::Span::current();
+        span.record("request", &origin.request);
+        span.record("trace", origin.trace());
+    }
     if must_wait_for_event(tenancy, &waiting).await {
         let at = now() + EVENT_PAUSE;
         let reason = "waits until products were told of the new credentials";

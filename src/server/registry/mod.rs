@@ -39,7 +39,9 @@ pub(crate) use model::{
 };
 use secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 
-pub(crate) use operation::{NewOperation, NewStep, Operation, OperationKind, StepRow, Work};
+pub(crate) use operation::{
+    NewOperation, NewStep, Operation, OperationKind, Origin, StepRow, Work,
+};
 
 /// Why the registry could not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]

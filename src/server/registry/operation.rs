@@ -70,6 +70,26 @@ pub(crate) struct Parameters {
     /// Act even if an event was not published yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) immediate: bool,
+    /// The request that asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The request that something came of, for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Origin {
+    /// Its id.
+    pub(crate) request: String,
+    /// Its span, as in a `traceparent` header.
+    pub(crate) span: String,
+}
+
+impl Origin {
+    /// Returns the id of the trace.
+    pub(crate) fn trace(&self) -> &str {
+        self.span.split('-').nth(1).unwrap_or_default()
+    }
 }
 
 /// What a step does.

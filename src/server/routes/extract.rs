@@ -12,6 +12,7 @@ use crate::secret::sha256_hex;
 use crate::server::audit::Trail;
 use crate::server::error::ApiError;
 use crate::server::limits::Limits;
+use crate::server::registry::Origin;
 use crate::server::service::{Intent, not_a_tenant};
 
 /// Longest idempotency key.
@@ -61,6 +62,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for Order<T> {
         let bytes = read(&app.limits, &parts.headers, body).await?;
         let intent = Intent {
             repeat: repeat(&parts, &bytes)?,
+            origin: parts.extensions.get::<Origin>().cloned(),
             trail: parts.extensions.get::<Trail>().cloned(),
             ..Intent::default()
         };

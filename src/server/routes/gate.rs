@@ -13,12 +13,14 @@ use tracing::Instrument as _;
 
 use super::{Access, Need, Shared};
 use crate::contract::permission::Permission;
+use crate::link::trace::TraceContext;
 use crate::server::audit::{self, Read, Trail};
 use crate::server::auth::Caller;
 use crate::server::bearer::token_of;
 use crate::server::error::{ApiError, Refusal};
 use crate::server::keys::HEADER;
 use crate::server::listener::Peer;
+use crate::server::registry::Origin;
 
 /// Header with the id of the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,6 +63,7 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let id = request_id(&request);
     let method = word(request.method());
     let changes = !request.method().is_safe();
+    let mut trace = trace_context(request.headers());
 
     let from = peer(&request);
     let (who, allowed) = identify(&gate, &mut request).await;
@@ -71,12 +74,18 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let mut response = match allowed {
         Err(refusal) => refusal.into_response(),
         Ok(()) if changes => {
+            let origin = Origin {
+                request: id.to_str().unwrap_or_default().to_owned(),
+                span: trace.get_or_insert_with(TraceContext::root).to_string(),
+            };
             let span = tracing::info_span!(
                 "request",
-                id = id.to_str().unwrap_or_default(),
+                id = origin.request,
+                trace = origin.trace(),
                 method,
                 route = gate.route
             );
+            request.extensions_mut().insert(origin);
             answer(&gate, request, next).instrument(span).await
         }
         Ok(()) => answer(&gate, request, next).await,
@@ -92,7 +101,15 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
         .tenancy
         .metrics
         .request(gate.route, method, status.as_u16(), took);
-    note(&gate, &id, method, changes, status, took, who.as_ref());
+    note(
+        &gate,
+        (&id, trace.as_ref()),
+        method,
+        changes,
+        status,
+        took,
+        who.as_ref(),
+    );
     response
 }
 
@@ -247,6 +264,26 @@ fn request_id(request: &Request) -> HeaderValue {
         })
 }
 
+/// Returns a span of the caller's trace, when the request belongs to one.
+fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    let parent = TraceContext::parse(headers.get("traceparent")?.to_str().ok()?)?;
+    let state: Vec<&str> = headers
+        .get_all("tracestate")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    Some(parent.with_state(&state.join(",")).child())
+}
+
+/// Trace and span, as the line in the log has them.
+struct Span<'a>(&'a TraceContext);
+
+impl std::fmt::Display for Span<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0.trace_id(), self.0.span_id())
+    }
+}
+
 /// Returns a method's name as a label; made-up methods must not fill the memory.
 fn word(method: &Method) -> &'static str {
     match method.as_str() {
@@ -264,7 +301,7 @@ fn word(method: &Method) -> &'static str {
 /// Writes the line in the log: changes and failures always, reads only on demand.
 fn note(
     gate: &Gate,
-    id: &HeaderValue,
+    (id, trace): (&HeaderValue, Option<&TraceContext>),
     method: &'static str,
     changes: bool,
     status: StatusCode,
@@ -276,20 +313,21 @@ fn note(
         .and_then(|caller| caller.peer)
         .map(tracing::field::display);
     let caller = caller.map_or("", |caller| &*caller.id);
+    let trace = trace.map(|trace| tracing::field::display(Span(trace)));
     let id = id.to_str().unwrap_or_default();
     let (route, status) = (gate.route, status.as_u16());
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     if status >= 500 {
         tracing::warn!(
-            id, method, route, status, micros, caller, role, peer, "answered"
+            id, trace, method, route, status, micros, caller, role, peer, "answered"
         );
     } else if changes {
         tracing::info!(
-            id, method, route, status, micros, caller, role, peer, "answered"
+            id, trace, method, route, status, micros, caller, role, peer, "answered"
         );
     } else {
         tracing::debug!(
-            id, method, route, status, micros, caller, role, peer, "answered"
+            id, trace, method, route, status, micros, caller, role, peer, "answered"
         );
     }
 }

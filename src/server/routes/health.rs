@@ -1,5 +1,6 @@
 //! Alive, ready, figures, and the key set of development servers. Open without a key.
 
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::Shared;
+use crate::contract::openapi;
 use crate::server::error::ApiError;
 
 /// How long an answer about readiness is good, so that probes cannot wear anything out.
@@ -103,6 +105,12 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
     );
     response
+}
+
+/// `GET /openapi.json` and `GET /v1/admin/openapi.json`.
+pub(super) async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
+    super::json(StatusCode::OK, DOCUMENT.as_str())
 }
 
 /// `GET /.well-known/jwks.json`.

@@ -158,6 +158,8 @@ pub(crate) fn router(app: Shared) -> Router {
     add(Open, "/readyz", get(health::ready));
     add(Open, "/metrics", get(health::metrics));
     add(Open, "/.well-known/jwks.json", get(health::jwks));
+    add(Open, "/openapi.json", get(health::openapi));
+    add(Keyed, "/v1/admin/openapi.json", get(health::openapi));
 
     add(Keyed, "/v1/tenants", post(contract::create));
     add(Keyed, "/v1/tenants/active", get(contract::active));

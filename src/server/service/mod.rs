@@ -30,7 +30,7 @@ pub(crate) use create::{RawContractCreate, RawCreate};
 pub(crate) use draft::{Outcome, Unchanged};
 pub(crate) use lifecycle::RawChange;
 pub(crate) use payloads::event;
-pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
+pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant, read_any_cursor};
 pub(crate) use update::RawUpdate;
 pub(crate) use validate::Problems;
 
@@ -40,7 +40,7 @@ use super::freshness::Freshness;
 use super::metrics::Metrics;
 use super::operations::{Leases, Progress};
 use super::registry::{
-    Commit, NewOperation, Operation, Registry, RegistryError, Replay, Tenant, TenantKey,
+    Commit, NewOperation, Operation, Origin, Registry, RegistryError, Replay, Tenant, TenantKey,
 };
 use super::rekey::Resealing;
 use super::vault::Vault;
@@ -99,6 +99,8 @@ pub(crate) struct Intent {
     pub(crate) expect_plan: Option<String>,
     /// Digests of idempotency key and body, when the request has a key.
     pub(crate) repeat: Option<(String, String)>,
+    /// The request, for the log of what comes of it.
+    pub(crate) origin: Option<Origin>,
     /// What the audit log is told of it.
     pub(crate) trail: Option<Trail>,
 }
@@ -260,6 +262,9 @@ impl Tenancy {
                 Outcome::Changed(draft) => draft,
             };
             let (plan, mut commit, made) = draft.finish(self);
+            for operation in &mut commit.operations {
+                operation.parameters.origin.clone_from(&intent.origin);
+            }
             if let Some(trail) = &intent.trail {
                 trail.planned(&plan.hash);
             }

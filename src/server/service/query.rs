@@ -82,6 +82,20 @@ pub(super) fn read_cursor<T: std::str::FromStr>(
     value
 }
 
+/// Reads a cursor as every route would; one that is read must be the one that would be written.
+pub(crate) fn read_any_cursor(text: &str) {
+    let mut problems = Problems::default();
+    let text = text.to_owned();
+    if let Some(slug) = read_cursor::<Slug>(&mut problems, Some(&text)) {
+        assert_eq!(
+            write_cursor(slug.as_str()),
+            text,
+            "two cursors mean the same"
+        );
+    }
+    let _: Option<i64> = read_cursor(&mut problems, Some(&text));
+}
+
 /// Cuts the one item too many that tells whether there is a next page.
 pub(super) fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
