@@ -2,10 +2,11 @@
 //!
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
-//! `client`, `server`, `provision`, `token`, `cache`, `events` and `devstack`; `link` (PostgreSQL,
+//! `client`, `server`, `provision`, `token`, `cache`, `events`, `boot` and `devstack`; `link` (PostgreSQL,
 //! Redis, TLS) is below core.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
+pub mod boot;
 pub mod cache;
 #[doc(hidden)]
 pub mod cli;

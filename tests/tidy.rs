@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["secret"]),
     ("config", &["contract", "link", "secret"]),
     ("client", &["contract", "link", "secret"]),
+    ("boot", &["contract", "secret"]),
     ("cache", &["contract", "link", "secret"]),
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
@@ -111,6 +112,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "boot",
             "cache",
             "client",
             "config",
