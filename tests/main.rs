@@ -22,6 +22,7 @@ mod config_validate;
 mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
+mod env_check;
 mod event_command;
 mod event_listen;
 mod event_publish;

@@ -20,8 +20,16 @@ pub(super) struct Filled {
 pub(super) fn fill(text: &str, bare: bool, lookup: &dyn Fn(&str) -> Option<String>) -> Filled {
     let mut filled = Filled::default();
     walk(text, bare, lookup, 0, &mut filled);
+    if filled.text.len() > LONGEST {
+        let mut end = LONGEST;
+        while !filled.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        filled.text.truncate(end);
+    }
     let whole = text.trim();
-    let one = whole.starts_with("${") && closing(&whole[2..]) == Some(whole.len() - 3)
+    let braces = whole.strip_prefix("${").and_then(closing);
+    let one = braces.is_some_and(|end| end + 3 == whole.len())
         || bare && whole.starts_with('$') && name_length(&whole[1..]) == whole.len() - 1;
     filled.is_reference = one && !filled.unresolved.is_empty() && filled.text.is_empty();
     filled
@@ -59,13 +67,6 @@ fn walk(
         }
     }
     out.text.push_str(rest);
-    if out.text.len() > LONGEST {
-        let mut end = LONGEST;
-        while !out.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        out.text.truncate(end);
-    }
 }
 
 /// Returns where the brace that was opened before `text` closes.

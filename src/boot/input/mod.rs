@@ -67,5 +67,24 @@ impl InputError {
 /// does not exist.
 pub type Beside<'a> = &'a dyn Fn(&str) -> Result<Option<String>, InputError>;
 
+/// Reads a text of variables, or the environment of a process as the kernel gives it.
+pub fn lines(bytes: &[u8]) -> Result<Variables, InputError> {
+    if bytes.contains(&0) {
+        // `cat /proc/N/environ`: every part has a name and an `=`.
+        let mut parts = bytes.split(|b| *b == 0).filter(|part| !part.is_empty());
+        let assignment = |part: &[u8]| {
+            let name = part.split(|b| *b == b'=').next().unwrap_or_default();
+            let named = !name.is_empty() && name.len() < part.len();
+            named && name.iter().all(|b| b.is_ascii_graphic())
+        };
+        if parts.all(assignment) {
+            return Ok(environ(bytes));
+        }
+        return Err(InputError::new("is binary, not a text of variables"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| InputError::new("is not UTF-8 text"))?;
+    dotenv(text)
+}
+
 #[cfg(test)]
 mod tests;
