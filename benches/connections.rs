@@ -22,7 +22,7 @@ use lerianctl::devstack::Programs;
 use lerianctl::devstack::temporary;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{ServerSettings, serve};
+use lerianctl::server::{Limits, RegistryPlace, ServerSettings, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -169,7 +169,7 @@ async fn main() {
     let folder = tempfile::tempdir().unwrap();
     let key = Secret::generate();
     let settings = ServerSettings {
-        registry: folder.path().join("registry.sqlite"),
+        registry: RegistryPlace::Sqlite(folder.path().join("registry.sqlite")),
         master_key: Secret::generate().into(),
         previous_master_key: None,
         api_keys: vec![key.clone()],
@@ -186,6 +186,9 @@ async fn main() {
         rotation_grace: Duration::from_mins(5),
         jobs: 4,
         drain: Duration::from_secs(5),
+        limits: Limits::default(),
+        tls: None,
+        ready: Arc::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = listener.local_addr().unwrap();

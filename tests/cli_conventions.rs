@@ -173,3 +173,39 @@ fn what_needs_consent_is_refused_without_a_terminal() {
         .exits(7);
     assert!(output.stderr.contains("127.0.0.1:9"), "{output}");
 }
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let room = Sandbox::new();
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnRJZCI6ImFjbWUifQ.c2lnbmF0dXJl";
+    let key = lerianctl::secret::Secret::generate();
+    let key = format!("aB3{}", key.expose());
+    let url = "postgres://ada:hunter2@db.example/x";
+    for (arguments, secret) in [
+        (vec!["--timeout", token, "tenant", "list"], token),
+        (vec!["tenant", "list", "--limit", token], token),
+        (vec!["tenant", "list", "--limit", &key], &key),
+        (vec!["tenant", "lst", &key], &key),
+        (vec!["dev", "up", url], "hunter2"),
+        (vec!["tenant", "list", "-o", url], "hunter2"),
+        (vec!["explain", token], token),
+        (
+            vec!["tenant", "show", token, "--server", "http://127.0.0.1:9"],
+            token,
+        ),
+    ] {
+        for format in ["table", "json"] {
+            let mut arguments = arguments.clone();
+            if !arguments.contains(&"-o") {
+                arguments.extend(["-o", format]);
+            }
+            let output = room.run(&arguments);
+            assert_ne!(output.status, Some(0), "{arguments:?}\n{output}");
+            let all = format!("{}{}", output.stdout, output.stderr);
+            assert!(!all.contains(secret), "{arguments:?}\n{output}");
+            assert!(!all.contains(&secret[..secret.len().min(30)]), "{output}");
+        }
+    }
+    let help = room.run(["tenant", "list", "--limit", &key]).exits(2);
+    assert!(help.stderr.contains("'[redacted]' for '--limit"), "{help}");
+}

@@ -22,6 +22,7 @@ fn settings(url: &str) -> ClientSettings {
         times: 2,
         first_wait: Duration::from_millis(1),
         longest_wait: Duration::from_secs(5),
+        patience: Duration::from_millis(50),
         ..RetryPolicy::default()
     };
     settings
@@ -274,6 +275,79 @@ async fn an_outcome_that_stays_unknown_is_reported_as_such() {
     let script = Script::play([Play::Reset]);
     let client = self::client(&script);
     assert_eq!(read(&client).await.unwrap_err().outcome_unknown, None);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_looked_up_before_it_is_reported() {
+    let patient = |url: &str| {
+        let mut settings = settings(url);
+        settings.retry.patience = Duration::from_mins(1);
+        settings
+    };
+    // Later than any retry: the server was being restarted.
+    let script = Script::play([
+        Play::Reset,
+        Play::Reset,
+        Play::Reset,
+        Play::json(503, "{}"),
+        Play::Reset,
+        Play::json(401, "{}"),
+        change(),
+    ]);
+    let mut settings = patient(&script.url());
+    settings.breaker.threshold = 0;
+    let error = write(&TenantManager::new(settings.clone()).unwrap()).await;
+    let error = error.unwrap_err();
+    let key = script.seen()[0].headers["idempotency-key"].clone();
+    assert_eq!(
+        (script.seen().len(), error.outcome_unknown.clone()),
+        (6, Some(key)),
+        "a refused key says nothing about the write, and asking again does not help"
+    );
+
+    let script = Script::play([
+        Play::Reset,
+        Play::Reset,
+        Play::Reset,
+        Play::json(503, "{}"),
+        change(),
+    ]);
+    settings.base = script.url().parse().unwrap();
+    write(&TenantManager::new(settings).unwrap()).await.unwrap();
+    let seen = script.seen();
+    let first = (&seen[0].headers["idempotency-key"], &seen[0].body);
+    for seen in &seen {
+        assert_eq!((&seen.headers["idempotency-key"], &seen.body), first);
+    }
+    assert_eq!(seen.len(), 5);
+
+    // It waits for the breaker, and its look is the probe.
+    let script = Script::play([Play::Reset, change()]);
+    let mut settings = patient(&script.url());
+    settings.breaker = BreakerSettings {
+        threshold: 1,
+        open_for: Duration::from_millis(200),
+    };
+    let client = TenantManager::new(settings).unwrap();
+    write(&client).await.unwrap();
+    assert_eq!(client.breaker(), BreakerState::Closed);
+    assert_eq!(script.seen().len(), 2);
+
+    // A server that is merely busy has judged nothing.
+    let script = Script::play([Play::Reset, Play::json(503, "{}")]);
+    let error = write(&self::client(&script)).await.unwrap_err();
+    assert!(error.outcome_unknown.is_some());
+
+    // Looks count as repetitions: many lost writes do not multiply the load either.
+    let script = Script::play([Play::Reset]);
+    let mut settings = patient(&script.url());
+    settings.retry.budget = 4;
+    settings.breaker.threshold = 0;
+    let client = TenantManager::new(settings).unwrap();
+    let calls = (0..10).map(|_| write(&client));
+    let results = futures_util::future::join_all(calls).await;
+    assert!(results.iter().all(Result::is_err));
+    assert_eq!(script.seen().len(), 10 + 4);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Behaviour tests, one file per behaviour that a user sees; real servers, one binary.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::duplicate_mod, reason = "stories run on each registry")]
 
 mod support;
 
@@ -29,6 +30,7 @@ mod event_publish;
 mod explain_pages;
 mod generated;
 mod interop_official;
+mod on_postgres;
 mod postgres_link;
 mod provision_admin;
 mod provision_crash;
@@ -45,6 +47,7 @@ mod server_crash;
 mod server_events;
 mod server_full_disk;
 mod server_kit;
+mod server_limits;
 mod server_openapi;
 mod server_operations;
 mod server_plans;
@@ -52,6 +55,7 @@ mod server_rekey;
 mod server_removal;
 mod server_rotation;
 mod server_start;
+mod server_tls;
 mod tenant_lifecycle;
 mod tidy;
 mod token_inspect;

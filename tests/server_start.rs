@@ -81,7 +81,8 @@ async fn a_registry_belongs_to_one_server_of_a_version_that_knows_it() {
     assert!(error.to_string().contains("another server"), "{error}");
     server.stop();
 
-    let file = rusqlite::Connection::open(&settings.registry).unwrap();
+    let path = folder.path().join("registry.sqlite");
+    let file = rusqlite::Connection::open(&path).unwrap();
     file.execute(
         "INSERT INTO schema_migrations VALUES (99, 'later', '', '')",
         [],
@@ -90,7 +91,7 @@ async fn a_registry_belongs_to_one_server_of_a_version_that_knows_it() {
     drop(file);
     let error = refused(settings.clone()).await;
     assert!(error.to_string().contains("newer"), "{error}");
-    std::fs::write(&settings.registry, "not a database at all").unwrap();
+    std::fs::write(&path, "not a database at all").unwrap();
     assert!(matches!(
         refused(settings).await,
         ServerError::Registry { .. }

@@ -158,6 +158,10 @@ fn a_signature_is_checked_with_whatever_key_is_given() {
             .contains("signature verified: signed by the RSA key of 2048 bits"),
         "{good}"
     );
+    let set = key.jwks();
+    let id = set["keys"][0]["kid"].as_str().unwrap();
+    let line = good.stdout.lines().find(|line| line.contains("verified"));
+    assert_eq!(line.unwrap().matches(id).count(), 1, "{good}");
     let document = run(&["--jwks", "jwks.json", "-o", "json"], token)
         .success()
         .json();

@@ -90,12 +90,13 @@ pub struct Hint {
 }
 
 impl Failure {
-    /// Builds a failure without causes and hints.
+    /// Builds a failure without causes and hints. Tokens and passwords of URLs in the message are
+    /// not repeated.
     pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind,
             code,
-            message: message.into(),
+            message: super::redact::tokens(&message.into()).into_owned(),
             causes: Vec::new(),
             hints: Vec::new(),
             request_id: None,
@@ -110,7 +111,8 @@ impl Failure {
         reason = "callers pass errors that they are done with"
     )]
     pub fn cause(mut self, cause: impl ToString) -> Self {
-        self.causes.push(cause.to_string());
+        let cause = cause.to_string();
+        self.causes.push(super::redact::tokens(&cause).into_owned());
         self
     }
 

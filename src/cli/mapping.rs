@@ -36,6 +36,8 @@ impl From<ServerError> for Failure {
                 Self::new(Kind::Auth, "server.master_key", error.to_string())
                     .hint("give the key that this registry was made with")
             }
+            ServerError::Tls { .. } => Self::new(Kind::Usage, "server.tls", error.to_string())
+                .hint("it is a PEM file; the key belongs to the certificate"),
             ServerError::Listener(_) => {
                 Self::new(Kind::Unavailable, "server.listen", error.to_string())
             }
@@ -65,15 +67,15 @@ impl From<ClientError> for Failure {
         };
         let own = explained(error.code());
         let said = error.answer.as_ref().map(|answer| answer.message.clone());
-        let message = match said.filter(|text| !text.is_empty()) {
-            Some(text) => text,
-            None => error.to_string(),
-        };
-        let mut failure =
-            Self::new(kind, own.unwrap_or(general), message).request(error.request_id.clone());
-        if failure.message != error.to_string() {
-            failure = failure.cause(&error);
+        let code = own.unwrap_or(general);
+        let mut failure = match (said.filter(|text| !text.is_empty()), error.status()) {
+            // The server's sentence is the message; what is left to say is where it was said.
+            (Some(text), Some(status)) => {
+                Self::new(kind, code, text).cause(format!("{} answered {status}", error.request))
+            }
+            _ => Self::new(kind, code, error.to_string()),
         }
+        .request(error.request_id.clone());
         if error.outcome_unknown.is_some() {
             return failure.hint(
                 "the change may have been made: look at the tenant, then run the same command again, which is safe",

@@ -24,6 +24,7 @@ pub mod invocation;
 pub mod log;
 pub mod mapping;
 pub mod operation;
+pub mod redact;
 pub mod server;
 pub mod service;
 pub mod tenant;
@@ -224,10 +225,9 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
         }
         _ => {
             let styled = error.render();
-            // The message repeats what was typed, however long.
-            let plain: Vec<String> = styled
-                .to_string()
-                .trim_end()
+            // The message repeats what was typed, however long, and whatever it is.
+            let whole = styled.to_string();
+            let plain: Vec<String> = redact::secrets(whole.trim_end())
                 .lines()
                 .map(|line| crate::output::table::cut(&crate::output::view::clean(line), 400))
                 .collect();
@@ -238,7 +238,7 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
                 run.console
                     .document(&failure.document(&serde_json::Value::Null));
             }
-            if run.console.color_err && plain == styled.to_string().trim_end() {
+            if run.console.color_err && plain == whole.trim_end() {
                 run.console.err(styled.ansi().to_string().trim_end());
             } else {
                 run.console.err(&plain);

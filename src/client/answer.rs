@@ -1,5 +1,7 @@
 //! What an answer means.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -31,6 +33,29 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// Returns true when the server's word also says what became of earlier attempts under the
+    /// same key: it knows the call, and has judged it.
+    pub(super) fn settles(&self) -> bool {
+        !self.lost
+            && matches!(
+                self.error.status(),
+                Some(400 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 423)
+            )
+    }
+
+    /// Returns true when a later attempt may go better.
+    pub(super) fn may_pass(&self) -> bool {
+        self.again || matches!(self.error.kind, ErrorKind::BreakerOpen { .. })
+    }
+
+    /// Returns how long to leave the server alone.
+    pub(super) fn wait(&self) -> Duration {
+        match self.error.kind {
+            ErrorKind::BreakerOpen { retry_in } => retry_in,
+            _ => self.error.retry_after.unwrap_or_default(),
+        }
+    }
+
     pub(super) fn finally(error: ClientError) -> Self {
         Self {
             error,

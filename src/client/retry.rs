@@ -20,7 +20,8 @@ pub struct RetryPolicy {
     /// Repetitions that all calls of a client may use before half of the calls succeed again:
     /// many calls at once do not multiply the load on a server that is down.
     pub budget: u32,
-    /// How long a watched operation is followed without any sign of the server.
+    /// How long a watched operation is followed without any sign of the server, and how long is
+    /// tried to find out what became of a write whose answer was lost.
     pub patience: Duration,
 }
 
@@ -97,6 +98,8 @@ pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -111,6 +114,23 @@ mod tests {
             budget.earn();
         }
         assert!(budget.take() && budget.take() && !budget.take());
+    }
+
+    proptest! {
+        #[test]
+        fn repetitions_never_exceed_their_share(full in 0_u32..20, steps in prop::collection::vec(any::<bool>(), 0..300)) {
+            let budget = Budget::new(full);
+            let (mut granted, mut successes) = (0, 0);
+            for is_success in steps {
+                if is_success {
+                    budget.earn();
+                    successes += 1;
+                } else {
+                    granted += u32::from(budget.take());
+                }
+                prop_assert!(granted <= full + successes / 2);
+            }
+        }
     }
 
     #[test]

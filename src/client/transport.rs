@@ -20,6 +20,9 @@ use super::retry::Budget;
 /// Longest error body that is read.
 const ERROR_BODY: usize = 64 * 1024;
 
+/// Longest wait between two looks at what became of a write.
+const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
+
 /// The client's machinery, shared by its clones.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -75,17 +78,27 @@ impl Transport {
                 tracing::debug!(error = %failed.error, wait_ms = wait.as_millis(), "trying again");
             })
             .await;
-        match result {
+        let failed = match result {
+            Ok(reply) => {
+                self.budget.earn();
+                return Ok(reply);
+            }
+            Err(failed) => failed,
+        };
+        // A read changes nothing, so it does not matter what became of one.
+        let unknown = failed.lost || lost.load(Ordering::Relaxed);
+        if call.idempotency_key.is_none() || !unknown || failed.settles() {
+            return Err(failed.error);
+        }
+        match self.look_up(call, failed).await {
             Ok(reply) => {
                 self.budget.earn();
                 Ok(reply)
             }
             Err(failed) => {
+                let settled = failed.settles();
                 let mut error = failed.error;
-                // What the server says about the last attempt settles the earlier ones, which had
-                // the same key; no answer settles nothing.
-                let open = failed.lost || error.answer.is_none();
-                if open && (failed.lost || lost.load(Ordering::Relaxed)) {
+                if !settled {
                     error.outcome_unknown.clone_from(&call.idempotency_key);
                 }
                 Err(error)
@@ -93,13 +106,48 @@ impl Transport {
         }
     }
 
+    /// Finds out what became of a write whose answer was lost: the same call under the same key
+    /// is answered as the first was, or done now.
+    ///
+    /// A server that is being restarted needs a moment, so this is more patient than a retry.
+    async fn look_up(&self, call: &Call, first: Failed) -> Result<Reply, Failed> {
+        let policy = &self.settings.retry;
+        let patient = Instant::now() + policy.patience;
+        let end = self
+            .deadline
+            .map_or(patient, |deadline| deadline.min(patient));
+        let mut wait = policy.first_wait;
+        let mut asked = first.wait();
+        loop {
+            wait = (wait * 2).min(LOOK_UP_WAIT);
+            let pause = asked + wait.mul_f64(rand::random_range(0.5..1.0));
+            if Instant::now() + pause >= end || !self.budget.take() {
+                return Err(first);
+            }
+            tracing::debug!(
+                request = call.line(),
+                wait_ms = pause.as_millis(),
+                "looking up what became of it"
+            );
+            tokio::time::sleep(pause).await;
+            match self.attempt(call).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) if failed.settles() => return Err(failed),
+                Err(failed) if !failed.may_pass() => return Err(first),
+                Err(failed) => asked = failed.wait(),
+            }
+        }
+    }
+
     /// Decides how long to wait before the next attempt; `None` gives up.
     fn wait(&self, error: &ClientError, backoff: Option<Duration>) -> Option<Duration> {
-        let wait = backoff?.max(error.retry_after.unwrap_or_default());
+        let asked = error.retry_after.unwrap_or_default();
+        // On top of what was asked for, so that not everybody comes back at the same instant.
+        let wait = backoff? + asked;
         let in_time = self
             .deadline
             .is_none_or(|deadline| Instant::now() + wait < deadline);
-        (wait <= self.settings.retry.longest_wait && in_time && self.budget.take()).then_some(wait)
+        (asked <= self.settings.retry.longest_wait && in_time && self.budget.take()).then_some(wait)
     }
 
     async fn attempt(&self, call: &Call) -> Result<Reply, Failed> {

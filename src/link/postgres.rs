@@ -6,6 +6,7 @@ mod url;
 
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_postgres::config::SslMode;
 
 use super::LinkError;
@@ -99,7 +100,16 @@ impl PostgresEndpoint {
     /// Connects with more start-up options (`-c name=value …`), and tells a refusal's SQLSTATE.
     pub async fn try_connect(&self, options: &str) -> Result<Session, ConnectError> {
         // The state of a TLS handshake is large; callers need not carry it around.
-        Box::pin(Session::open(self, options)).await
+        Box::pin(Session::open(self, options, None)).await
+    }
+
+    /// As [`Self::try_connect`], and passes on the payload of every notification.
+    pub async fn connect_listening(
+        &self,
+        options: &str,
+        notifications: UnboundedSender<String>,
+    ) -> Result<Session, ConnectError> {
+        Box::pin(Session::open(self, options, Some(notifications))).await
     }
 
     fn is_socket(&self) -> bool {

@@ -91,6 +91,15 @@ impl From<RegistryError> for ApiError {
                     format!("the registry is not available, nothing was changed: {reason}"),
                 )
             }
+            RegistryError::Unclear(reason) => {
+                tracing::error!(%reason, "the registry went away during a change");
+                Self::unavailable(
+                    "registry.unclear",
+                    format!(
+                        "the registry went away during the change, which may have been made or not; ask again with the same `Idempotency-Key`: {reason}"
+                    ),
+                )
+            }
             RegistryError::Corrupt(reason) => {
                 // What is stored may be personal: it goes to the log, not to the caller.
                 tracing::error!(%reason, "the registry holds something unexpected");

@@ -1,7 +1,9 @@
 //! Figures for Prometheus.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -35,6 +37,16 @@ struct State {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Ended {
     kind: &'static str,
     state: &'static str,
@@ -56,6 +68,25 @@ pub(crate) struct Metrics {
     unheard: Counter,
     publish_failures: Counter,
     registry_errors: Counter,
+    connections: Connections,
+    certificate: Certificate,
+}
+
+/// Figures of the listener.
+#[derive(Debug, Default)]
+struct Connections {
+    open: Gauge,
+    accepted: Counter,
+    refused: Family<Reason, Counter>,
+    cut: Family<Reason, Counter>,
+}
+
+/// Figures of the certificate in use.
+#[derive(Debug, Default)]
+struct Certificate {
+    expires: Mutex<Option<Timestamp>>,
+    expiry: Gauge,
+    reloads: Family<Outcome, Counter>,
 }
 
 impl Metrics {
@@ -75,6 +106,8 @@ impl Metrics {
             unheard: Counter::default(),
             publish_failures: Counter::default(),
             registry_errors: Counter::default(),
+            connections: Connections::default(),
+            certificate: Certificate::default(),
         };
         let f = &mut metrics.figures;
         f.register(
@@ -137,6 +170,7 @@ impl Metrics {
             "Requests and steps that the registry failed",
             metrics.registry_errors.clone(),
         );
+        metrics.connections.register(f);
         metrics
     }
 
@@ -181,6 +215,55 @@ impl Metrics {
         self.publish_failures.inc();
     }
 
+    /// Counts an accepted connection.
+    pub(crate) fn connection_opened(&self) {
+        self.connections.accepted.inc();
+        self.connections.open.inc();
+    }
+
+    /// Counts the end of an accepted connection.
+    pub(crate) fn connection_closed(&self) {
+        self.connections.open.dec();
+    }
+
+    /// Counts a connection that was closed at once.
+    pub(crate) fn connection_refused(&self, reason: &'static str) {
+        self.connections
+            .refused
+            .get_or_create(&Reason { reason })
+            .inc();
+    }
+
+    /// Counts a connection that the server ended.
+    pub(crate) fn connection_cut(&self, reason: &'static str) {
+        self.connections.cut.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Notes the first certificate, which makes its figures appear.
+    pub(crate) fn tls_opened(&mut self, expires: Timestamp) {
+        let certificate = &mut self.certificate;
+        certificate.register(&mut self.figures);
+        *certificate
+            .expires
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner) = Some(expires);
+    }
+
+    /// Notes a new certificate.
+    pub(crate) fn tls_loaded(&self, expires: Timestamp) {
+        let certificate = &self.certificate;
+        *certificate
+            .expires
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(expires);
+        certificate.reloaded("loaded").inc();
+    }
+
+    /// Counts a new certificate that cannot be used.
+    pub(crate) fn tls_refused(&self) {
+        self.certificate.reloaded("refused").inc();
+    }
+
     /// Counts a failure of the registry.
     pub(crate) fn registry_failed(&self) {
         self.registry_errors.inc();
@@ -203,9 +286,64 @@ impl Metrics {
             }
             Err(_) => self.registry_failed(),
         }
+        self.certificate.tick();
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.figures);
         text
+    }
+}
+
+impl Connections {
+    fn register(&self, figures: &mut Figures) {
+        figures.register(
+            "connections_open",
+            "Connections that are open",
+            self.open.clone(),
+        );
+        figures.register(
+            "connections_accepted",
+            "Connections accepted",
+            self.accepted.clone(),
+        );
+        figures.register(
+            "connections_refused",
+            "Connections closed at once, by reason",
+            self.refused.clone(),
+        );
+        figures.register(
+            "connections_cut",
+            "Connections that the server ended, by reason",
+            self.cut.clone(),
+        );
+    }
+}
+
+impl Certificate {
+    fn register(&self, figures: &mut Figures) {
+        figures.register(
+            "tls_certificate_expiry_seconds",
+            "Seconds until the certificate in use expires; negative afterwards",
+            self.expiry.clone(),
+        );
+        figures.register(
+            "tls_certificate_reloads",
+            "Changed certificates that were taken up, by result",
+            self.reloads.clone(),
+        );
+        for result in ["loaded", "refused"] {
+            let _ = self.reloads.get_or_create(&Outcome { result });
+        }
+    }
+
+    fn reloaded(&self, result: &'static str) -> impl std::ops::Deref<Target = Counter> {
+        self.reloads.get_or_create(&Outcome { result })
+    }
+
+    fn tick(&self) {
+        let expires = *self.expires.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expires) = expires {
+            self.expiry.set(expires.duration_since(now()).as_secs());
+        }
     }
 }

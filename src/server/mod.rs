@@ -1,7 +1,10 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
 mod auth;
+mod connection;
 mod error;
+mod freshness;
+mod limits;
 mod listener;
 mod master;
 mod metrics;
@@ -12,26 +15,34 @@ mod rekey;
 mod routes;
 mod run;
 mod service;
+mod tls;
 mod vault;
 
 pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::contract::catalogue::Catalogue;
+use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
 
+pub use limits::Limits;
+pub use tls::{ClientCertificate, ServerTls};
+
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// SQLite file; made when absent, private to the user.
-    pub registry: PathBuf,
+    /// Where the registry is; made when absent.
+    pub registry: RegistryPlace,
     /// Master key that wraps the keys in the registry.
     pub master_key: MasterKey,
     /// The one before, while it is being changed: what it had wrapped is wrapped anew.
@@ -53,22 +64,61 @@ pub struct ServerSettings {
     pub jobs: usize,
     /// Longest time that open requests are given at shutdown.
     pub drain: Duration,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Certificate and key; plain HTTP without.
+    pub tls: Option<ServerTls>,
+    /// Notified once `/readyz` answers 200 for the first time.
+    pub ready: Arc<Notify>,
+}
+
+/// Where a registry is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryPlace {
+    /// A SQLite file, private to the user, for one server at a time.
+    Sqlite(PathBuf),
+    /// A schema of a PostgreSQL database, for any number of servers.
+    Postgres {
+        /// Server, database and login.
+        endpoint: PostgresEndpoint,
+        /// Schema.
+        schema: String,
+    },
+}
+
+impl fmt::Display for RegistryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres { endpoint, schema } => {
+                write!(f, "{}, schema {schema}", endpoint.describe())
+            }
+        }
+    }
 }
 
 /// Why the server cannot start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The registry cannot be opened or is of a newer version.
-    #[error("the registry `{path}` cannot be used: {reason}")]
+    #[error("the registry `{place}` cannot be used: {reason}")]
     Registry {
-        /// Its path.
-        path: PathBuf,
+        /// Where it is.
+        place: RegistryPlace,
         /// What is wrong.
         reason: String,
     },
     /// The master key does not open what is in the registry.
     #[error("the master key does not fit the registry: {0}")]
     MasterKey(String),
+    /// A file that TLS needs cannot be used.
+    #[error("`{path}` cannot be used for TLS: {reason}")]
+    Tls {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
@@ -77,7 +127,8 @@ pub enum ServerError {
 /// Serves until `shutdown` resolves, then drains and returns.
 ///
 /// Unfinished operations of an earlier run are taken up before the first request is answered
-/// or right after; `/readyz` says when. One server at a time may use a registry.
+/// or right after; `/readyz` says when. One server at a time may use a registry on SQLite, any
+/// number one on PostgreSQL.
 ///
 /// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
 /// can be withdrawn; when it is empty the stored ones stay.

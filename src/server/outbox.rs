@@ -4,7 +4,8 @@
 //! and nothing of a tenant is sent while an earlier event of the same tenant is held back.
 //! Events that make products sleep (up to five seconds each, one after another) are spread when
 //! they come in bulk, so that the products' buffers do not overflow. A tenant for which something
-//! else waits behind such an event is never held back.
+//! else waits behind such an event is never held back. Of several servers on one registry one
+//! publishes, so that neither order nor pace depends on how many there are.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,14 +27,14 @@ const BATCH: u32 = 256;
 const BURST: u32 = 40;
 /// Time that a product may take for one paced event.
 const PACE: Duration = Duration::from_secs(5);
-/// Longest time for one batch.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest time for one batch. Another server that takes over waits for longer than this.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// How long nobody else publishes after this server was last sure to be the one that does.
+const GRACE: Duration = Duration::from_secs(5);
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Time for what is left when the server stops.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
-/// Longest time without a look at the outbox.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Why a pass over the outbox ended early.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +110,8 @@ pub(crate) async fn dispatch(
                     tracing::info!("events are published again");
                 }
                 failures = 0;
-                held_until.map_or(LONGEST_WAIT, |at| at.duration_since(Instant::now()))
+                let longest = tenancy.registry.look_every();
+                held_until.map_or(longest, |at| at.duration_since(Instant::now()).min(longest))
             }
             Err(trouble) => {
                 if failures == 0 {
@@ -159,6 +161,10 @@ async fn pass(
     let mut after = 0;
     mark(tenancy, memory).await?;
     loop {
+        let sure = Instant::now();
+        if !tenancy.registry.leads(GRACE).await? {
+            return Ok(None);
+        }
         let rows = tenancy.registry.outbox(after, BATCH).await?;
         let Some(last) = rows.last() else {
             return Ok(held_until);
@@ -188,7 +194,7 @@ async fn pass(
             }
             batch.push(row);
         }
-        publish(tenancy, publisher, batch, memory).await?;
+        publish(tenancy, publisher, batch, memory, sure + DEADLINE).await?;
     }
 }
 
@@ -197,6 +203,7 @@ async fn publish(
     publisher: &mut Publisher,
     batch: Vec<OutboxRow>,
     memory: &mut Memory,
+    deadline: Instant,
 ) -> Result<(), Trouble> {
     if batch.is_empty() {
         return Ok(());
@@ -205,7 +212,7 @@ async fn publish(
         .iter()
         .map(|row| (row.channel.clone(), row.body.clone()))
         .collect();
-    let counts = tokio::time::timeout(DEADLINE, publisher.publish(&messages))
+    let counts = tokio::time::timeout_at(deadline, publisher.publish(&messages))
         .await
         .map_err(|_| Trouble::Silence)??;
     let mut unheard = 0;

@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::auth::{ApiKeys, stored_digest};
-use super::listener::{BoundedListener, Peer};
+use super::freshness::{self, Freshness};
+use super::listener::{self, Front, Phase};
 use super::metrics::Metrics;
-use super::operations::{self, Progress};
+use super::operations::{self, Leases, Progress};
 use super::outbox;
+use super::registry::postgres::PostgresRegistry;
 use super::registry::sqlite::SqliteRegistry;
-use super::registry::{Registry, RegistryError, model::now};
+use super::registry::{Registry, RegistryError, Signal, model::now};
 use super::rekey::{self, Resealing};
 use super::routes::{self, App};
 use super::service::{Answers, Tenancy};
+use super::tls::Tls;
 use super::vault::{Vault, VaultError};
-use super::{ServerError, ServerSettings};
+use super::{RegistryPlace, ServerError, ServerSettings};
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
@@ -32,6 +35,8 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long answers are kept for repeated requests.
 const KEEP_REPLAYS: SignedDuration = SignedDuration::from_hours(24);
+/// Time between two looks whether the server is ready.
+const READY_EVERY: Duration = Duration::from_millis(50);
 /// Time that cut connections and aborted tasks get to end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -41,25 +46,40 @@ pub(super) async fn serve(
     settings: ServerSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
+    let tls = settings
+        .tls
+        .clone()
+        .map(|files| Tls::open(files).map(Arc::new))
+        .transpose()
+        .map_err(|(path, reason)| ServerError::Tls { path, reason })?;
     let Opened {
         registry,
         vault,
         keys,
     } = open(&settings).await?;
+    let mut metrics = Metrics::new();
+    if let Some(tls) = &tls {
+        metrics.tls_opened(tls.expires());
+    }
     let (close, closing) = watch::channel(false);
+    let answers = Arc::new(Answers::default());
+    let signals = registry.signals();
+    let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
     let tenancy = Arc::new(Tenancy {
         registry: Arc::clone(&registry),
         catalogue: settings.catalogue,
         provisioner: Provisioner::new(settings.clusters.clone()),
         clusters: settings.clusters,
         vault,
-        answers: Answers::default(),
-        metrics: Metrics::new(),
+        answers: Arc::clone(&answers),
+        freshness: freshness.clone(),
+        metrics,
         rotation_grace: settings.rotation_grace,
         publishes: settings.event_redis.is_some(),
         work: Notify::new(),
         mail: Notify::new(),
         progress: Progress::default(),
+        leases: Leases::default(),
         resealing: Resealing::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
@@ -77,7 +97,9 @@ pub(super) async fn serve(
         settings.development_jwks.map(|keys| keys.to_string()),
         Arc::clone(&recovered),
         closing.clone(),
+        settings.limits.clone(),
     );
+    let app = Arc::new(app);
 
     let engine = tokio::spawn(operations::work(
         Arc::clone(&tenancy),
@@ -96,23 +118,41 @@ pub(super) async fn serve(
             closing.clone(),
         )));
     }
+    if let Some(tls) = &tls {
+        let watching = Arc::clone(tls).watch(Arc::clone(&tenancy), closing.clone());
+        helpers.push(tokio::spawn(watching));
+    }
+    helpers.push(tokio::spawn(announce(
+        Arc::clone(&app),
+        settings.ready,
+        closing.clone(),
+    )));
+    // What lives as long as the server and has nothing to finish.
+    let mut watching = Vec::new();
+    if let Some(signals) = signals {
+        watching.push(tokio::spawn(hear(Arc::clone(&tenancy), signals)));
+    }
+    if let Some(freshness) = freshness {
+        let registry = Arc::clone(&tenancy.registry);
+        watching.push(tokio::spawn(freshness::watch(freshness, registry, answers)));
+    }
     // Dropped with this future, however it ends: nothing goes on without the server.
     let _guard = AbortOnDrop(
         std::iter::once(engine.abort_handle())
             .chain(helpers.iter().map(JoinHandle::abort_handle))
+            .chain(watching.iter().map(JoinHandle::abort_handle))
             .collect(),
     );
 
-    let (cut, cutting) = watch::channel(false);
-    let listener = BoundedListener::new(listener, cutting);
-    let mut stopping = closing.clone();
-    let routes = routes::router(Arc::new(app)).into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(listener, routes)
-        .with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        })
-        .into_future();
-    let mut serving = Box::pin(serving);
+    let (turn, phase) = watch::channel(Phase::Serving);
+    let front = Front {
+        router: routes::router(app),
+        tls,
+        limits: settings.limits,
+        tenancy: Arc::clone(&tenancy),
+        phase,
+    };
+    let mut serving = Box::pin(listener::serve(listener, front));
     tracing::info!("serving");
 
     let served = tokio::select! {
@@ -122,9 +162,10 @@ pub(super) async fn serve(
     tracing::info!("stopping");
     let deadline = Instant::now() + settings.drain;
     close.send_replace(true);
+    turn.send_replace(Phase::Draining);
     let served = match served {
         Some(served) => served,
-        None => drain(&mut serving, &cut, deadline).await,
+        None => drain(&mut serving, &turn, deadline).await,
     };
     end(engine, helpers, deadline).await;
     registry.close().await;
@@ -135,14 +176,14 @@ pub(super) async fn serve(
 /// Waits for open requests until the deadline, then cuts what is left.
 async fn drain(
     serving: &mut (impl Future<Output = std::io::Result<()>> + Unpin),
-    cut: &watch::Sender<bool>,
+    turn: &watch::Sender<Phase>,
     deadline: Instant,
 ) -> std::io::Result<()> {
     if let Ok(served) = tokio::time::timeout_at(deadline, &mut *serving).await {
         return served;
     }
     tracing::warn!("open connections are cut");
-    cut.send_replace(true);
+    turn.send_replace(Phase::Cut);
     tokio::time::timeout(LAST_MOMENT, serving)
         .await
         .unwrap_or(Ok(()))
@@ -170,6 +211,17 @@ async fn end(mut engine: JoinHandle<()>, helpers: Vec<JoinHandle<()>>, deadline:
     }
 }
 
+/// Says when the server is ready for the first time.
+async fn announce(app: Arc<App>, ready: Arc<Notify>, mut closing: watch::Receiver<bool>) {
+    while !routes::is_ready(&app).await {
+        tokio::select! {
+            () = tokio::time::sleep(READY_EVERY) => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+    }
+    ready.notify_one();
+}
+
 /// Tasks that end with the server.
 struct AbortOnDrop(Vec<tokio::task::AbortHandle>);
 
@@ -188,20 +240,30 @@ struct Opened {
     keys: ApiKeys,
 }
 
+/// Opens the registry where it is.
+async fn open_place(place: &RegistryPlace) -> Result<Arc<dyn Registry>, String> {
+    match place {
+        RegistryPlace::Sqlite(path) => {
+            let path = path.clone();
+            let opened = tokio::task::spawn_blocking(move || SqliteRegistry::open(&path)).await;
+            Ok(Arc::new(opened.map_err(|error| error.to_string())??))
+        }
+        RegistryPlace::Postgres { endpoint, schema } => {
+            Ok(Arc::new(PostgresRegistry::open(endpoint, schema).await?))
+        }
+    }
+}
+
 /// Opens the registry and its keys.
 async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
     let failed = |reason: String| ServerError::Registry {
-        path: settings.registry.clone(),
+        place: settings.registry.clone(),
         reason,
     };
-    let path = settings.registry.clone();
-    let registry = tokio::task::spawn_blocking(move || SqliteRegistry::open(&path))
-        .await
-        .map_err(|error| failed(error.to_string()))?
-        .map_err(failed)?;
+    let registry = open_place(&settings.registry).await.map_err(failed)?;
     let read = |error: RegistryError| failed(error.to_string());
     let opened = Vault::open(
-        &registry,
+        registry.as_ref(),
         &settings.master_key,
         settings.previous_master_key.as_ref(),
     );
@@ -226,10 +288,26 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
         tracing::warn!("no API key is accepted: every request but the open ones is refused");
     }
     Ok(Opened {
-        registry: Arc::new(registry),
+        registry,
         vault,
         keys: ApiKeys::new(&stored),
     })
+}
+
+/// Wakes whoever waits for what another server has done.
+async fn hear(tenancy: Arc<Tenancy>, mut signals: mpsc::UnboundedReceiver<Signal>) {
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Work => tenancy.work.notify_one(),
+            Signal::Mail => tenancy.mail.notify_one(),
+            Signal::Operation(id) => tenancy.progress.changed(&id),
+            Signal::Anything => {
+                tenancy.work.notify_one();
+                tenancy.mail.notify_one();
+                tenancy.progress.all_changed();
+            }
+        }
+    }
 }
 
 /// Forgets what is old, now and then.

@@ -2,18 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lerianctl::contract::catalogue::Catalogue;
 use lerianctl::link::redis::RedisEndpoint;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
-use lerianctl::server::{ServerError, ServerSettings, serve};
+use lerianctl::server::{Limits, RegistryPlace, ServerError, ServerSettings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Postgres, RUNTIME, Redis, block_on, cluster};
+use super::{Postgres, RUNTIME, Redis, block_on, cluster, unique};
 
 /// A running Tenant Manager on a free loopback port, stopped when dropped.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Server {
         event_redis: Option<RedisEndpoint>,
     ) -> ServerSettings {
         ServerSettings {
-            registry: folder.join("registry.sqlite"),
+            registry: Self::place(folder),
             master_key: Secret::generate().into(),
             previous_master_key: None,
             api_keys: vec![Secret::generate()],
@@ -65,7 +66,26 @@ impl Server {
             rotation_grace: Duration::from_mins(5),
             jobs: 4,
             drain: Duration::from_secs(10),
+            limits: Limits::default(),
+            tls: None,
+            ready: Arc::default(),
         }
+    }
+
+    /// Returns where the registry of a test is: a schema of its own on the shared PostgreSQL for
+    /// the stories below `on_postgres`, a file in `folder` for all others.
+    pub(crate) fn place(folder: &Path) -> RegistryPlace {
+        let thread = std::thread::current();
+        if thread
+            .name()
+            .is_some_and(|name| name.starts_with("on_postgres::"))
+        {
+            return RegistryPlace::Postgres {
+                endpoint: Postgres::shared().endpoint(),
+                schema: unique("registry"),
+            };
+        }
+        RegistryPlace::Sqlite(folder.join("registry.sqlite"))
     }
 
     /// Starts a server with exactly `settings`; the caller keeps the registry's folder.
@@ -111,9 +131,12 @@ impl Server {
         &self.settings
     }
 
-    /// Returns the path of the registry.
+    /// Returns the path of the registry, which is a file.
     pub(crate) fn registry(&self) -> PathBuf {
-        self.settings.registry.clone()
+        match &self.settings.registry {
+            RegistryPlace::Sqlite(path) => path.clone(),
+            RegistryPlace::Postgres { .. } => panic!("the registry is no file"),
+        }
     }
 
     /// Stops the server in good order and starts it again with the same settings and registry,

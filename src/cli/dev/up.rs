@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,14 +14,14 @@ use super::env::ENVIRONMENT;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
-use crate::cli::server::run::{Announce, answering, bind, runtime, say_ready, told_to_stop};
+use crate::cli::server::run::{Announce, bind, runtime, say_ready, told_to_stop};
 use crate::cli::token::mint::stack_key;
 use crate::contract::catalogue::Catalogue;
 use crate::devstack::stack::{self, Incident, Stack, StackSettings};
 use crate::link::postgres::PostgresEndpoint;
 use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
-use crate::server::{ServerSettings, serve};
+use crate::server::{Limits, RegistryPlace, ServerSettings, serve};
 
 /// Where the Tenant Manager of Lerian's own examples listens.
 const PORT: u16 = 4003;
@@ -167,17 +168,18 @@ async fn foreground(
             ("data", data.display().to_string()),
         ],
     };
+    let ready = Arc::clone(&settings.ready);
     let server = serve(listener, settings, told_to_stop());
     tokio::pin!(server);
     let early = tokio::select! {
         ended = &mut server => Some(ended),
-        () = answering(address) => None,
+        () = ready.notified() => None,
     };
     let ended = if let Some(ended) = early {
         ended
     } else {
         stack.announce(Some(&url))?;
-        say_ready(run, address, &announce)?;
+        say_ready(run, &url, &announce)?;
         tokio::select! {
             ended = &mut server => ended,
             () = stack.supervise(|incident| report(run, &incident)) => Ok(()),
@@ -233,7 +235,7 @@ fn server_settings(
     let signing = stack_key(keys)?;
     let postgres = &connections.postgres;
     Ok(ServerSettings {
-        registry: stack.home().registry().join("registry.db"),
+        registry: RegistryPlace::Sqlite(stack.home().registry().join("registry.db")),
         master_key: keys.master_key()?.into(),
         previous_master_key: None,
         api_keys: vec![keys.api_key()?],
@@ -253,6 +255,9 @@ fn server_settings(
         rotation_grace: args.rotation_grace,
         jobs: 4,
         drain: Duration::from_secs(5),
+        limits: Limits::default(),
+        tls: None,
+        ready: Arc::default(),
     })
 }
 

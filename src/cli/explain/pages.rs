@@ -181,8 +181,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "registry.unavailable",
         include_str!("registry.unavailable.md"),
     ),
+    ("registry.unclear", include_str!("registry.unclear.md")),
     ("request.invalid", include_str!("request.invalid.md")),
     ("request.key_reused", include_str!("request.key_reused.md")),
+    ("request.slow", include_str!("request.slow.md")),
     ("request.timeout", include_str!("request.timeout.md")),
     ("request.too_large", include_str!("request.too_large.md")),
     (
@@ -210,6 +212,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("server.no_service_key.md"),
     ),
     ("server.registry", include_str!("server.registry.md")),
+    ("server.tls", include_str!("server.tls.md")),
     ("server.weak_key", include_str!("server.weak_key.md")),
     ("service.unknown", include_str!("service.unknown.md")),
     ("signal.interrupted", include_str!("signal.interrupted.md")),

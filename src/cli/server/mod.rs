@@ -1,6 +1,8 @@
 //! `lerianctl server …`: the Tenant Manager.
 
+pub mod front;
 pub mod master;
+pub mod place;
 pub mod rekey;
 pub mod run;
 pub mod start;
@@ -15,6 +17,8 @@ pub const MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_MASTER_KEY";
 pub const PREVIOUS_MASTER_KEY_VARIABLE: &str = "LERIANCTL_SERVER_PREVIOUS_MASTER_KEY";
 /// Variable with the URL of the PostgreSQL cluster that tenants are placed on.
 pub const POSTGRES_URL_VARIABLE: &str = "LERIANCTL_SERVER_POSTGRES_URL";
+/// Variable with the URL of a registry on PostgreSQL.
+pub const REGISTRY_URL_VARIABLE: &str = "LERIANCTL_SERVER_REGISTRY_URL";
 /// Variable with an API key to accept.
 pub const SERVICE_KEY_VARIABLE: &str = "LERIANCTL_SERVER_SERVICE_KEY";
 
@@ -35,6 +39,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         POSTGRES_URL_VARIABLE,
         "postgres:// URL of the cluster that tenants are placed on; --postgres-url-file wins",
+    ),
+    (
+        REGISTRY_URL_VARIABLE,
+        "postgres:// URL of the registry; --registry and --registry-url-file win",
     ),
 ];
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
@@ -31,6 +32,7 @@ pub fn serve_until_told(
     let runtime = runtime()?;
     runtime.block_on(async {
         let listener = bind(listen).await?;
+        on_hangup(settings.tls.as_ref().map(|tls| Arc::clone(&tls.changed)));
         serve_here(run, listener, settings, announce, told_to_stop()).await
     })
 }
@@ -69,15 +71,37 @@ pub async fn serve_here(
     let address = listener
         .local_addr()
         .map_err(|error| Failure::from(ServerError::from(error)))?;
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{address}");
+    let ready = Arc::clone(&settings.ready);
     let server = serve(listener, settings, stop);
     tokio::pin!(server);
-    let ready = answering(address);
-    tokio::pin!(ready);
     tokio::select! {
         ended = &mut server => return ended.map_err(Failure::from),
-        () = &mut ready => say_ready(run, address, &announce)?,
+        () = ready.notified() => say_ready(run, &url, &announce)?,
     }
     server.await.map_err(Failure::from)
+}
+
+/// Takes HUP as a wish to look at changed certificates; without it, HUP would end the server.
+fn on_hangup(changed: Option<Arc<Notify>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Some(changed) = &changed {
+                changed.notify_one();
+            } else {
+                tracing::info!("HUP: nothing to read again without TLS");
+            }
+        }
+    });
 }
 
 /// Resolves on TERM and on Ctrl-C.
@@ -96,34 +120,8 @@ pub async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Returns when the server says that it is ready.
-pub async fn answering(address: SocketAddr) {
-    crate::link::tls::install();
-    let Ok(client) = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5))
-        .build()
-    else {
-        return;
-    };
-    let url = format!("http://{address}/readyz");
-    loop {
-        if let Ok(answer) = client.get(&url).send().await
-            && answer.status().is_success()
-        {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Says where everything is, and `ready`; writes the ready file.
-pub fn say_ready(
-    run: &Invocation,
-    address: SocketAddr,
-    announce: &Announce,
-) -> Result<(), Failure> {
-    let url = format!("http://{address}");
+pub fn say_ready(run: &Invocation, url: &str, announce: &Announce) -> Result<(), Failure> {
     let mut body = Map::new();
     body.insert("server".into(), json!(url));
     body.insert("pid".into(), json!(std::process::id()));
@@ -143,7 +141,7 @@ pub fn say_ready(
     }
     if run.console.format == Format::Table {
         let mut view = crate::output::View::new(run.console.width, run.console.color_out);
-        let mut fields = vec![("server", url)];
+        let mut fields = vec![("server", url.to_owned())];
         fields.extend(
             announce
                 .extra

@@ -2,11 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::front::{LimitArgs, TlsArgs};
 use super::master::MasterKeyArgs;
+use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
 use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
@@ -24,7 +27,8 @@ const CATALOGUE_BYTES: u64 = 1024 * 1024;
 /// Serve the Tenant Manager until told to stop
 ///
 /// Secrets come from files or variables, never from flags. TERM and Ctrl-C drain open requests;
-/// operations under way are finished at the next start. Events are published on the event Redis
+/// operations under way are finished at the next start, or by another server on the same PostgreSQL
+/// registry. HUP takes up new certificates. Events are published on the event Redis
 /// of the configuration (`MULTI_TENANT_REDIS_HOST` and so on).
 #[derive(Debug, Args)]
 #[command(
@@ -35,13 +39,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4003")]
     listen: SocketAddr,
 
-    /// Accept plain HTTP on an address that other machines can reach, for a TLS proxy in front
-    #[arg(long)]
-    allow_insecure_http: bool,
-
-    /// SQLite file of the registry [default: in the data folder]
-    #[arg(long, value_name = "FILE")]
-    registry: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     #[command(flatten)]
     master: MasterKeyArgs,
@@ -82,24 +81,20 @@ pub struct StartArgs {
     /// File that is written once everything answers: addresses as JSON
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Starts the server and returns when it has stopped.
 pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
     crate::cli::log::start_server(run)?;
-    if !args.listen.ip().is_loopback() && !args.allow_insecure_http {
-        return Err(Failure::new(
-            Kind::Usage,
-            "server.insecure_http",
-            format!(
-                "{} can be reached from other machines, and API keys and passwords would travel unencrypted",
-                args.listen
-            ),
-        )
-        .hint("put a TLS proxy in front and say so with `--allow-insecure-http`, or listen on 127.0.0.1"));
-    }
+    let tls = args.tls.settings(args.listen)?;
     let settings = ServerSettings {
-        registry: registry(run, args)?,
+        registry: args.registry.place(run)?,
         master_key: args.master.current(run)?,
         previous_master_key: args.master.previous(run)?,
         api_keys: api_keys(run, args)?,
@@ -114,6 +109,9 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         rotation_grace: args.rotation_grace,
         jobs: usize::from(args.jobs),
         drain: args.drain,
+        limits: args.limits.limits(),
+        tls,
+        ready: Arc::default(),
     };
     if settings.event_redis.is_none() {
         run.console.warn(
@@ -129,22 +127,6 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
             extra: Vec::new(),
         },
     )
-}
-
-fn registry(run: &Invocation, args: &StartArgs) -> Result<PathBuf, Failure> {
-    if let Some(path) = &args.registry {
-        return Ok(path.clone());
-    }
-    let folder = run.environment.data_folder().ok_or_else(|| {
-        Failure::new(
-            Kind::Usage,
-            "input.no_home",
-            "there is no home folder to keep the registry in",
-        )
-        .hint("name a file with `--registry FILE`")
-    })?;
-    private_folder(&folder)?;
-    Ok(folder.join("registry.db"))
 }
 
 fn secret(
@@ -269,21 +251,4 @@ fn catalogue(run: &Invocation, args: &StartArgs) -> Result<Catalogue, Failure> {
         catalogue.extend(more);
     }
     Ok(catalogue)
-}
-
-/// Makes a folder that only its owner can enter.
-fn private_folder(folder: &std::path::Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| {
-            Failure::new(
-                Kind::Usage,
-                "output.unwritable",
-                format!("the folder `{}` cannot be made", folder.display()),
-            )
-            .cause(error)
-        })
 }

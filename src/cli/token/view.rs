@@ -88,8 +88,11 @@ fn bearer(token: &Inspection) -> String {
 fn signature(report: &InspectReport, out: &mut View) {
     let token = &report.token;
     let how = match (&token.algorithm, &token.key_id) {
-        (Some(algorithm), Some(key)) => format!(" ({}, key {})", cut(algorithm, 20), cut(key, 60)),
-        (Some(algorithm), None) => format!(" ({})", cut(algorithm, 20)),
+        // Keys of a set are called by their id.
+        (Some(algorithm), Some(key)) if !names(report, key) => {
+            format!(" ({}, key {})", cut(algorithm, 20), cut(key, 60))
+        }
+        (Some(algorithm), _) => format!(" ({})", cut(algorithm, 20)),
         (None, _) => String::new(),
     };
     match &report.verification {
@@ -113,6 +116,12 @@ fn signature(report: &InspectReport, out: &mut View) {
         out.plain(format!("  left out of the key set: {reason}"))
             .line();
     }
+}
+
+/// Returns true when the words of the verification name the key already.
+fn names(report: &InspectReport, key: &str) -> bool {
+    let done = report.verification.as_ref();
+    done.is_some_and(|done| done.verified && done.words.contains(key))
 }
 
 fn members(title: &str, members: &Members, out: &mut View) {

@@ -117,8 +117,9 @@ impl Fetched {
         }
     }
 
-    fn age(&self) -> Duration {
-        self.before.saturating_add(self.since.elapsed())
+    fn age(&self, now: Instant) -> Duration {
+        self.before
+            .saturating_add(now.saturating_duration_since(self.since))
     }
 }
 
@@ -205,21 +206,27 @@ impl Resolver {
 
     /// Returns what is in memory, with ages, in a stable order.
     pub fn in_memory(&self) -> Vec<(Pair, Duration)> {
+        let now = Instant::now();
         let mut all: Vec<_> = self
             .inner
             .lock_memory()
             .iter()
-            .map(|(pair, fetched)| (pair.clone(), fetched.age()))
+            .map(|(pair, fetched)| (pair.clone(), fetched.age(now)))
             .filter(|(_, age)| *age < self.inner.settings.ttl)
             .collect();
         all.sort();
         all
     }
 
+    fn is_due(&self, pair: &Pair, interval: Duration) -> bool {
+        let mut memory = self.inner.lock_memory();
+        memory.is_due(pair, interval, Instant::now())
+    }
+
     /// Checks an answer in the background once it is old enough.
     fn check_later(&self, pair: &Pair) {
         let interval = self.inner.settings.check_interval;
-        if !interval.is_zero() && self.inner.lock_memory().is_due(pair, interval) {
+        if !interval.is_zero() && self.is_due(pair, interval) {
             // The flight runs by itself; whoever asks meanwhile shares it.
             drop(self.fly(pair.clone(), true));
         }
@@ -263,17 +270,12 @@ impl Inner {
     }
 
     fn is_fresh(&self, fetched: &Fetched) -> bool {
-        fetched.age() < self.settings.ttl
+        fetched.age(Instant::now()) < self.settings.ttl
     }
 
     fn remembered(&self, pair: &Pair) -> Option<Fetched> {
-        let mut memory = self.lock_memory();
-        let found = memory.get(pair)?;
-        if self.is_fresh(&found) {
-            return Some(found);
-        }
-        memory.remove(pair);
-        None
+        self.lock_memory()
+            .fresh(pair, self.settings.ttl, Instant::now())
     }
 
     async fn fetch(&self, pair: &Pair, live: bool) -> Result<Resolution, ClientError> {
@@ -332,7 +334,7 @@ impl Inner {
         let mut memory = self.lock_memory();
         // Under the lock: forgetting changes the epoch before it takes the lock.
         if self.epoch.load(Ordering::SeqCst) == epoch {
-            memory.insert(pair.clone(), fetched.clone());
+            memory.insert(pair.clone(), fetched.clone(), Instant::now());
         }
     }
 
@@ -348,7 +350,7 @@ impl Inner {
 impl Fetched {
     fn into_resolution(self, tier: Tier) -> Resolution {
         Resolution {
-            age: self.age(),
+            age: self.age(Instant::now()),
             config: self.config,
             tier,
         }

@@ -91,7 +91,7 @@ impl SharedTier {
 
     /// Stores an answer for what is left of its time, if it is still `current` when its turn comes.
     pub(super) async fn put(&self, pair: &Pair, fetched: &Fetched, current: impl Fn() -> bool) {
-        let age = fetched.age();
+        let age = fetched.age(Instant::now());
         let left = self.ttl.saturating_sub(age).as_millis();
         let Ok(fetched_at) = Timestamp::now().checked_sub(age) else {
             return;

@@ -2,12 +2,14 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{CONNECT_DEADLINE, PostgresEndpoint};
@@ -70,12 +72,13 @@ impl Session {
     pub(super) async fn open(
         endpoint: &PostgresEndpoint,
         options: &str,
+        notifications: Option<UnboundedSender<String>>,
     ) -> Result<Self, ConnectError> {
         let config = endpoint.config(options)?;
         let opened = tokio::time::timeout(CONNECT_DEADLINE, async {
             match endpoint.connector()? {
-                Some(tls) => Self::start(endpoint, &config, tls).await,
-                None => Self::start(endpoint, &config, NoTls).await,
+                Some(tls) => Self::start(endpoint, &config, tls, notifications).await,
+                None => Self::start(endpoint, &config, NoTls, notifications).await,
             }
         });
         opened.await.unwrap_or_else(|_| {
@@ -91,16 +94,33 @@ impl Session {
         endpoint: &PostgresEndpoint,
         config: &tokio_postgres::Config,
         tls: T,
+        notifications: Option<UnboundedSender<String>>,
     ) -> Result<Self, ConnectError>
     where
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
-        let (client, connection) = config
+        let (client, mut connection) = config
             .connect(tls)
             .await
             .map_err(|error| endpoint.connect_error(&error))?;
         let task = tokio::spawn(async move {
+            if let Some(notifications) = notifications {
+                loop {
+                    match poll_fn(|context| connection.poll_message(context)).await {
+                        Some(Ok(AsyncMessage::Notification(message))) => {
+                            // Whoever listened may have gone; the session goes with it.
+                            let _ = notifications.send(message.payload().to_owned());
+                        }
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "a listening PostgreSQL session ended");
+                            return;
+                        }
+                        None => return,
+                    }
+                }
+            }
             // What went wrong reaches whoever waits for an answer; here it is only noted.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a PostgreSQL session ended");

@@ -296,6 +296,7 @@ impl Attempt<'_> {
     pub(super) fn step_done(&self, step: &StepRow, detail: &str, next: Option<u32>) -> StepDone {
         StepDone {
             operation: self.operation.id.clone(),
+            attempt: self.operation.attempts,
             position: step.position,
             detail: detail.to_owned(),
             next,

@@ -3,6 +3,7 @@
 use super::attempt::Attempt;
 use super::run::Stop;
 use crate::contract::ServiceName;
+use crate::contract::admin::OperationState;
 use crate::contract::event::EventType;
 use crate::contract::wire::ConnectionSettings;
 use crate::provision::plan::retire_steps;
@@ -39,14 +40,22 @@ impl Attempt<'_> {
             commit.step = Some(self.step_done(step, &detail, None));
             match self.tenancy.commit(commit).await {
                 Ok(()) => return Ok(()),
-                // Either the tenant changed, and the change is drawn up anew, or the operation
-                // was ended from outside.
+                // Either the tenant changed, and the change is drawn up anew; or it was made, and
+                // word of that was lost; or the operation was ended or taken over.
                 Err(RegistryError::Stale) => {
                     let found = self
                         .insist(|| self.tenancy.registry.operation(&self.operation.id))
                         .await?;
-                    if found.is_none_or(|operation| operation.state.is_final()) {
+                    let Some(found) = found.filter(|found| {
+                        !found.state.is_final() && found.attempts == self.operation.attempts
+                    }) else {
                         return Err(Stop::Ended);
+                    };
+                    let made = found.steps.iter().any(|row| {
+                        row.position == step.position && row.state == OperationState::Succeeded
+                    });
+                    if made {
+                        return Ok(());
                     }
                 }
                 Err(error) => {

@@ -2,10 +2,12 @@
 //!
 //! Everything it needs to go on is in the registry. A new process finds operations that were
 //! begun and not ended, and does their remaining steps; a step that was under way is done again,
-//! which every step allows.
+//! which every step allows. Where several servers share a registry, each takes what nobody works
+//! on, and an operation whose server died is taken over once its lease has run out.
 
 mod attempt;
 mod effects;
+mod lease;
 mod run;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -20,10 +22,10 @@ use super::registry::model::now;
 use super::service::Tenancy;
 use crate::contract::TenantId;
 
+pub(crate) use lease::Leases;
+
 /// Operations that are looked up at once.
 const LOOK_AHEAD: u32 = 64;
-/// Longest time between two looks at what is due.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Time between two tries to read the registry.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -42,6 +44,14 @@ impl Progress {
             .entry(operation.to_owned())
             .or_insert_with(|| watch::channel(0).0)
             .subscribe()
+    }
+
+    /// Tells everyone that what they watch may have changed.
+    pub(crate) fn all_changed(&self) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in watched.values() {
+            sender.send_modify(|count| *count += 1);
+        }
     }
 
     /// Tells those who watch an operation that it changed.
@@ -78,6 +88,9 @@ pub(crate) async fn work(
     if !left.is_empty() {
         tracing::info!(count = left.len(), "taking up unfinished operations");
     }
+    // Ends when this does, however that comes about.
+    let mut keeping = JoinSet::new();
+    keeping.spawn(lease::keep(Arc::clone(&tenancy)));
     let mut running: JoinSet<(TenantId, String)> = JoinSet::new();
     let mut busy: HashSet<TenantId> = HashSet::new();
     let mut line: VecDeque<(String, TenantId)> = VecDeque::new();
@@ -142,20 +155,19 @@ async fn start(
             (tenant, id)
         });
     }
-    LONGEST_WAIT
+    tenancy.registry.look_every()
 }
 
 /// Returns the time until the next waiting operation becomes due.
 async fn wait(tenancy: &Tenancy) -> Duration {
     let at = now();
+    let longest = tenancy.registry.look_every();
     match tenancy.registry.next_due(at).await {
         Ok(Some(due)) => {
             let until = Duration::try_from(due.duration_since(at)).unwrap_or_default();
-            until
-                .saturating_add(Duration::from_millis(1))
-                .min(LONGEST_WAIT)
+            until.saturating_add(Duration::from_millis(1)).min(longest)
         }
-        Ok(None) => LONGEST_WAIT,
+        Ok(None) => longest,
         Err(_) => PATIENCE,
     }
 }

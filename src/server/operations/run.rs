@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use crate::server::registry::model::now;
@@ -23,7 +24,7 @@ const EVENT_PAUSE: Duration = Duration::from_secs(2);
 pub(super) enum Stop {
     /// The server stops; the operation goes on at its next start.
     Closing,
-    /// The operation was ended from outside.
+    /// The operation was ended from outside, or is someone else's now.
     Ended,
     /// Something does not answer; try again later.
     Retry(String),
@@ -50,7 +51,9 @@ impl Stop {
 
 /// Works on an operation until it ends, must wait, or the server stops.
 pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Receiver<bool>) {
-    let attempt = AssertUnwindSafe(attempt(tenancy, id, closing)).catch_unwind();
+    // Number of the attempt, once it was begun; known here even if it panics.
+    let number = OnceLock::new();
+    let attempt = AssertUnwindSafe(attempt(tenancy, id, closing, &number)).catch_unwind();
     let (operation, stop) = match attempt.await {
         Ok(None) => return,
         Ok(Some((operation, outcome))) => match outcome {
@@ -68,12 +71,20 @@ pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Recei
             Stop::Failed(None, "internal error; the server's log says more".into()),
         ),
     };
+    let number = number.get().copied();
     let failures = operation.as_ref().map_or(0, |operation| operation.failures);
     let kind = operation
         .as_ref()
         .map_or("unknown", |operation| operation.kind.as_str());
     let (setback, reason) = match stop {
-        Stop::Closing | Stop::Ended => return,
+        Stop::Closing | Stop::Ended => {
+            if let Some(number) = number
+                && let Err(error) = tenancy.registry.release(id, number).await
+            {
+                tracing::debug!(operation = id, %error, "the lease is left to run out");
+            }
+            return;
+        }
         Stop::Retry(reason) => {
             tracing::warn!(operation = id, kind, %reason, "operation is tried again later");
             tenancy.metrics.operation_retried();
@@ -86,7 +97,9 @@ pub(super) async fn run(tenancy: &Arc<Tenancy>, id: &str, closing: &watch::Recei
         }
     };
     let noted = insist(tenancy, closing, || {
-        tenancy.registry.setback(id, setback.clone(), &reason)
+        tenancy
+            .registry
+            .setback(id, number, setback.clone(), &reason)
     });
     if noted.await.is_ok() {
         tenancy.progress.changed(id);
@@ -104,6 +117,7 @@ async fn attempt(
     tenancy: &Arc<Tenancy>,
     id: &str,
     closing: &watch::Receiver<bool>,
+    number: &OnceLock<u32>,
 ) -> Option<(Operation, Result<(), Stop>)> {
     let found = insist(tenancy, closing, || tenancy.registry.operation(id)).await;
     let waiting = found.ok().flatten()?;
@@ -111,15 +125,23 @@ async fn attempt(
         let at = now() + EVENT_PAUSE;
         let reason = "waits until products were told of the new credentials";
         let defer = insist(tenancy, closing, || {
-            tenancy.registry.setback(id, Setback::Defer(at), reason)
+            tenancy
+                .registry
+                .setback(id, None, Setback::Defer(at), reason)
         });
         if defer.await.is_ok() {
             tenancy.progress.changed(id);
         }
         return None;
     }
-    let begun = insist(tenancy, closing, || tenancy.registry.begin(id)).await;
-    let operation = begun.ok().flatten()?;
+    let mut asked = Instant::now();
+    let begun = insist(tenancy, closing, || {
+        asked = Instant::now();
+        tenancy.registry.begin(id)
+    });
+    let operation = begun.await.ok().flatten()?;
+    let _ = number.set(operation.attempts);
+    let hold = tenancy.leases.hold(id, asked, tenancy.registry.lease());
     tracing::info!(operation = id, kind = operation.kind.as_str(), tenant = %operation.tenant_id, attempt = operation.attempts, "working on operation");
     tenancy.progress.changed(id);
     let tenant = insist(tenancy, closing, || {
@@ -134,7 +156,13 @@ async fn attempt(
                 closing,
                 tenant,
             };
-            attempt.steps().await
+            tokio::select! {
+                outcome = attempt.steps() => outcome,
+                () = hold.lost() => {
+                    tracing::warn!(operation = id, "the lease was not renewed in time; whoever has it goes on");
+                    Err(Stop::Ended)
+                }
+            }
         }
         Ok(None) => Err(Stop::Failed(None, "its tenant does not exist".into())),
         Err(stop) => Err(stop),
@@ -172,7 +200,7 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, RegistryError>>>(
                     format!("the registry is broken: {reason}"),
                 ));
             }
-            Err(RegistryError::Unavailable(reason)) => {
+            Err(RegistryError::Unavailable(reason) | RegistryError::Unclear(reason)) => {
                 tracing::error!(%reason, "the registry is not available; operations wait");
                 tenancy.metrics.registry_failed();
                 let mut closing = closing.clone();

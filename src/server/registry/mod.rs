@@ -7,14 +7,20 @@
 pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
+pub(crate) mod postgres;
 pub(crate) mod secrets;
 pub(crate) mod sqlite;
+mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
@@ -37,9 +43,34 @@ pub(crate) enum RegistryError {
     /// Disk full, I/O error, closed: worth trying again.
     #[error("the registry is not available: {0}")]
     Unavailable(String),
+    /// Lost while it was being changed: whether the change was made is not known.
+    #[error("the registry went away during a change, which may have been made: {0}")]
+    Unclear(String),
     /// What is stored cannot be understood.
     #[error("the registry holds something unexpected: {0}")]
     Corrupt(String),
+}
+
+/// What another server on the same registry has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// There may be an operation to work on.
+    Work,
+    /// There may be events to publish.
+    Mail,
+    /// An operation changed.
+    Operation(String),
+    /// Anything may have happened: word of it may have been lost.
+    Anything,
+}
+
+/// Tenants that were changed, by whichever server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    /// Who was changed after the number that was asked about.
+    pub(crate) tenants: Vec<TenantId>,
+    /// Number of the last change.
+    pub(crate) last: i64,
 }
 
 /// How a tenant is looked up.
@@ -134,6 +165,8 @@ impl Commit {
 pub(crate) struct StepDone {
     /// Id of the operation.
     pub(crate) operation: String,
+    /// Number of the attempt that did it; nothing is noted once another attempt has begun.
+    pub(crate) attempt: u32,
     /// Its position.
     pub(crate) position: u32,
     /// What was found or proved.
@@ -237,17 +270,35 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<(String, TenantId)>, RegistryError>;
     /// Returns when the next operation becomes due, if one waits for a time.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, RegistryError>;
-    /// Returns ids of operations that were begun and not ended, and makes all of them due: for
-    /// the start of a server.
+    /// Makes all operations due that nobody works on, and returns those of them that an earlier
+    /// run of this very server left behind: for its start.
     async fn interrupted(&self) -> Result<Vec<String>, RegistryError>;
-    /// Notes that an operation is being worked on (again).
+    /// Takes an operation for this server and begins the next attempt at it; nothing when it has
+    /// ended, or when it or another operation of its tenant is being worked on elsewhere.
     async fn begin(&self, id: &str) -> Result<Option<Operation>, RegistryError>;
     /// Notes that a step was done, and that the operation succeeded when none is left. Stale
-    /// when the operation has ended.
+    /// when the operation has ended or another attempt has begun.
     async fn step_done(&self, done: StepDone) -> Result<(), RegistryError>;
-    /// Notes how an attempt ended.
-    async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError>;
+    /// Notes how an attempt ended; `None` when it was not begun. Nothing when the operation has
+    /// ended or another attempt has begun.
+    async fn setback(
+        &self,
+        id: &str,
+        attempt: Option<u32>,
+        setback: Setback,
+        reason: &str,
+    ) -> Result<(), RegistryError>;
+    /// Returns how long an operation that was begun stays with this server unless it is renewed;
+    /// `None` when nobody else can take it.
+    fn lease(&self) -> Option<Duration>;
+    /// Keeps operations with this server; returns those that still are.
+    async fn renew(&self, ids: &[String]) -> Result<Vec<String>, RegistryError>;
+    /// Lets go of an operation that was begun and is not worked on any longer.
+    async fn release(&self, id: &str, attempt: u32) -> Result<(), RegistryError>;
 
+    /// Returns true while this server is the one that publishes events; asked before each batch.
+    /// Nobody else may publish until `grace` after the last time that the answer was true.
+    async fn leads(&self, grace: Duration) -> Result<bool, RegistryError>;
     /// Returns up to `limit` events to publish, in order, after the sequence `after`.
     async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, RegistryError>;
     /// Returns true when the tenant has an event to publish that is not paced.
@@ -265,6 +316,18 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
+    /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
+    /// `digests` is empty. Returns the accepted ones.
+    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError>;
+
+    /// Returns what others do from now on; `None` when there can be no others.
+    fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>>;
+    /// Returns who was changed after the change number `after`, and the number of the last
+    /// change; only the number when `after` is `None`. Whatever was acknowledged before the call
+    /// is in it.
+    async fn changes(&self, after: Option<i64>) -> Result<Changes, RegistryError>;
+    /// Returns the longest time to go without a look at what is to be done.
+    fn look_every(&self) -> Duration;
     /// Returns the keys that seal what is secret, wrapped.
     async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
     /// Changes those keys, in one transaction.

@@ -10,10 +10,9 @@ use super::Shared;
 use crate::contract::ids::TenantRef;
 use crate::secret::sha256_hex;
 use crate::server::error::ApiError;
+use crate::server::limits::Limits;
 use crate::server::service::{Intent, not_a_tenant};
 
-/// Largest body in bytes.
-const LARGEST_BODY: usize = 1024 * 1024;
 /// Longest idempotency key.
 const LONGEST_KEY: usize = 255;
 
@@ -56,9 +55,9 @@ pub(super) struct Order<T> {
 impl<T: DeserializeOwned + Default> FromRequest<Shared> for Order<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Shared) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Shared) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&app.limits, &parts.headers, body).await?;
         let intent = Intent {
             repeat: repeat(&parts, &bytes)?,
             ..Intent::default()
@@ -79,22 +78,31 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for Order<T> {
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+async fn read(limits: &Limits, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let largest = limits.body_bytes;
     let too_large = || {
         ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request.too_large",
-            format!("the body is larger than {LARGEST_BODY} bytes"),
+            format!("the body is larger than {largest} bytes"),
         )
     };
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > LARGEST_BODY) {
+    if announced.is_some_and(|length| length > largest) {
         return Err(too_large());
     }
     // One byte more than allowed tells a body that is too large from one that broke off.
-    let bytes = to_bytes(body, LARGEST_BODY + 1).await.map_err(|error| {
+    let reading = to_bytes(body, largest.saturating_add(1));
+    let Ok(bytes) = tokio::time::timeout(limits.body_time, reading).await else {
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request.slow",
+            format!("the body did not arrive within {:?}", limits.body_time),
+        ));
+    };
+    let bytes = bytes.map_err(|error| {
         let text = error.to_string();
         if text.contains("length limit") {
             too_large()
@@ -102,7 +110,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
             ApiError::malformed("the body could not be read to its end")
         }
     })?;
-    if bytes.len() > LARGEST_BODY {
+    if bytes.len() > largest {
         return Err(too_large());
     }
     Ok(bytes)

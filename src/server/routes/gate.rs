@@ -17,8 +17,6 @@ use crate::server::listener::Peer;
 
 /// Header with the id of the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest time from the head of the request to the head of the answer.
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Longest request id that is taken over.
 const LONGEST_ID: usize = 128;
 
@@ -83,7 +81,7 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> Response {
         let _place = app.requests.acquire().await;
         next.run(request).await
     };
-    tokio::time::timeout(DEADLINE, work)
+    tokio::time::timeout(app.limits.request_time, work)
         .await
         .unwrap_or_else(|_| {
             ApiError::unavailable(

@@ -51,6 +51,11 @@ pub(super) async fn ready(State(app): State<Shared>) -> Response {
     super::json(status, body.to_string())
 }
 
+/// Returns whether `/readyz` would answer 200.
+pub(crate) async fn is_ready(app: &Shared) -> bool {
+    check(app).await.0
+}
+
 async fn check(app: &Shared) -> (bool, Value) {
     let (registry, clusters) = tokio::join!(
         app.tenancy.registry.writable(),

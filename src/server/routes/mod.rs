@@ -25,15 +25,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::auth::ApiKeys;
 use super::error::ApiError;
+use super::limits::Limits;
 use super::service::{Reply, Tenancy};
 use crate::contract::admin::ServerInfo;
 
 use Access::{Keyed, Open};
+pub(crate) use health::is_ready;
+
 use gate::{Gate, gate};
 use health::Readiness;
-
-/// Requests that are worked on at once; more wait.
-const REQUESTS: usize = 1024;
 
 /// What routes need.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) recovered: Arc<AtomicBool>,
     /// Turns true when the server stops.
     pub(crate) closing: watch::Receiver<bool>,
+    /// What clients may take.
+    pub(crate) limits: Limits,
     requests: Semaphore,
     readiness: Readiness,
 }
@@ -63,15 +65,17 @@ impl App {
         jwks: Option<String>,
         recovered: Arc<AtomicBool>,
         closing: watch::Receiver<bool>,
+        limits: Limits,
     ) -> Self {
         Self {
+            requests: Semaphore::new(limits.requests.clamp(1, Semaphore::MAX_PERMITS)),
+            limits,
             tenancy,
             keys,
             info,
             jwks,
             recovered,
             closing,
-            requests: Semaphore::new(REQUESTS),
             readiness: Readiness::default(),
         }
     }

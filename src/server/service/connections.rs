@@ -128,7 +128,34 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Forgets a tenant that was changed elsewhere.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        let mut shard = lock(self.shard(tenant));
+        shard.tenants.remove(tenant);
+        shard.generation += 1;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget_all(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.tenants.clear();
+            shard.generation += 1;
+        }
+    }
+}
+
 impl Tenancy {
+    /// Returns once what is remembered here can be given: everything that any server acknowledged
+    /// before this call is known.
+    pub(crate) async fn fresh(&self) -> Result<(), ApiError> {
+        match &self.freshness {
+            Some(freshness) => self.noted(freshness.wait().await),
+            None => Ok(()),
+        }
+    }
+
     /// `GET /v1/tenants/{tenantId}/associations/{service}/connections`.
     ///
     /// While a pair is being provisioned the answer is 404: products take that for "no such
@@ -143,6 +170,7 @@ impl Tenancy {
         };
         let id = TenantId::canonical(id).ok_or_else(unknown)?;
         let service: ServiceName = service.parse().map_err(|_| unknown())?;
+        self.fresh().await?;
         let ticket = match self.answers.get(&id, &service) {
             Ok(answer) => return Ok(answer),
             Err(ticket) => ticket,

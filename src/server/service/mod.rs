@@ -32,8 +32,9 @@ pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
 pub(crate) use update::RawUpdate;
 
 use super::error::ApiError;
+use super::freshness::Freshness;
 use super::metrics::Metrics;
-use super::operations::Progress;
+use super::operations::{Leases, Progress};
 use super::registry::{
     Commit, NewOperation, Operation, Registry, RegistryError, Replay, Tenant, TenantKey,
 };
@@ -62,7 +63,9 @@ pub(crate) struct Tenancy {
     /// Keys.
     pub(crate) vault: Vault,
     /// Connections answers that were given before.
-    pub(crate) answers: Answers,
+    pub(crate) answers: Arc<Answers>,
+    /// Whether they are still true; `None` where nobody else writes to the registry.
+    pub(crate) freshness: Option<Arc<Freshness>>,
     /// Figures.
     pub(crate) metrics: Metrics,
     /// Grace period of a rotation that does not name one.
@@ -75,6 +78,8 @@ pub(crate) struct Tenancy {
     pub(crate) mail: Notify,
     /// Who watches which operation.
     pub(crate) progress: Progress,
+    /// What is worked on here.
+    pub(crate) leases: Leases,
     /// What older keys have sealed.
     pub(crate) resealing: Resealing,
 }

@@ -1,5 +1,6 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
+mod api_keys;
 mod operations;
 mod outbox;
 mod secrets;
@@ -19,12 +20,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::mpsc;
 
 use super::migrations::migrate;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
+use super::stored::{from_json, micros, parse, timestamp, to_json};
 use super::{
-    Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
-    RegistryError, Replay, Setback, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+    Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
+    RegistryError, Replay, Setback, Signal, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
@@ -34,6 +37,8 @@ use writer::{Durability, FileLock, Writer};
 
 /// Free bytes below which the registry does not count as writable.
 const LEAST_SPACE: u64 = 1024 * 1024;
+/// Nobody else writes to the file, so that looking often would find nothing.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> Self {
@@ -207,30 +212,6 @@ impl SqliteRegistry {
         .await
     }
 
-    /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
-    /// `digests` is empty. Returns the accepted ones.
-    pub(crate) async fn api_keys(
-        &self,
-        digests: Vec<String>,
-    ) -> Result<Vec<String>, RegistryError> {
-        self.write(Durability::PowerCut, move |connection| {
-            if !digests.is_empty() {
-                connection.execute("DELETE FROM api_keys", [])?;
-            }
-            let mut insert =
-                connection.prepare("INSERT OR IGNORE INTO api_keys VALUES (?1, ?2)")?;
-            for digest in digests {
-                insert.execute((digest, micros(super::model::now())))?;
-            }
-            let mut select = connection.prepare("SELECT digest FROM api_keys ORDER BY digest")?;
-            let stored = select
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<String>>>()?;
-            Ok(stored)
-        })
-        .await
-    }
-
     /// Limits the size of the file, to see what a full disk does.
     #[cfg(test)]
     pub(crate) async fn limit_pages(&self, pages: u32) {
@@ -241,36 +222,6 @@ impl SqliteRegistry {
         .await
         .expect("the limit is set");
     }
-}
-
-/// Returns the stored form of a time.
-fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
-/// Returns the time of a stored form.
-fn timestamp(micros: i64) -> Result<Timestamp, RegistryError> {
-    Timestamp::from_microsecond(micros)
-        .map_err(|error| RegistryError::Corrupt(format!("a time is out of range: {error}")))
-}
-
-/// Understands a stored identifier.
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, RegistryError>
-where
-    T::Err: std::fmt::Display,
-{
-    text.parse()
-        .map_err(|error: T::Err| RegistryError::Corrupt(error.to_string()))
-}
-
-/// Understands stored JSON.
-fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, RegistryError> {
-    serde_json::from_str(text).map_err(|error| RegistryError::Corrupt(error.to_string()))
-}
-
-/// Returns the stored form of a value.
-fn to_json<T: serde::Serialize>(value: &T) -> Result<String, RegistryError> {
-    serde_json::to_string(value).map_err(|error| RegistryError::Corrupt(error.to_string()))
 }
 
 #[async_trait]
@@ -400,12 +351,34 @@ impl Registry for SqliteRegistry {
         .await
     }
 
-    async fn setback(&self, id: &str, setback: Setback, reason: &str) -> Result<(), RegistryError> {
+    async fn setback(
+        &self,
+        id: &str,
+        attempt: Option<u32>,
+        setback: Setback,
+        reason: &str,
+    ) -> Result<(), RegistryError> {
         let (id, reason) = (id.to_owned(), reason.to_owned());
         self.write(Durability::ProcessDeath, move |connection| {
-            operations::setback(connection, &id, &setback, &reason)
+            operations::setback(connection, &id, attempt, &setback, &reason)
         })
         .await
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
+    async fn renew(&self, ids: &[String]) -> Result<Vec<String>, RegistryError> {
+        Ok(ids.to_vec())
+    }
+
+    async fn release(&self, _: &str, _: u32) -> Result<(), RegistryError> {
+        Ok(())
+    }
+
+    async fn leads(&self, _: Duration) -> Result<bool, RegistryError> {
+        Ok(true)
     }
 
     async fn outbox(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, RegistryError> {
@@ -480,6 +453,25 @@ impl Registry for SqliteRegistry {
             secrets::reseal(connection, &values)
         })
         .await
+    }
+
+    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            api_keys::replace(connection, &digests)
+        })
+        .await
+    }
+
+    fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {
+        None
+    }
+
+    async fn changes(&self, _: Option<i64>) -> Result<Changes, RegistryError> {
+        Ok(Changes::default())
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK_EVERY
     }
 
     async fn writable(&self) -> Result<(), RegistryError> {

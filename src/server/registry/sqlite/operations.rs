@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{from_json, micros, parse, timestamp, to_json};
 use crate::contract::TenantId;
-use crate::contract::admin::OperationState;
 use crate::server::registry::model::now;
+use crate::server::registry::stored::{state, state_number};
 use crate::server::registry::{
     NewOperation, Operation, OperationFilter, OperationKind, RegistryError, Setback, StepDone,
     StepRow, Tenant,
@@ -19,27 +19,6 @@ const COLUMNS: &str = "o.sequence, o.id, o.kind, o.tenant_id, t.slug, o.services
 
 /// Pending and scheduled for later: others may go first.
 const IN_LINE: &str = "(state = 1 OR not_before IS NULL OR not_before <= ?1)";
-
-fn number(state: OperationState) -> i64 {
-    match state {
-        OperationState::Pending => 0,
-        OperationState::Running => 1,
-        OperationState::Succeeded => 2,
-        OperationState::Failed => 3,
-    }
-}
-
-fn state(number: i64) -> Result<OperationState, RegistryError> {
-    [
-        OperationState::Pending,
-        OperationState::Running,
-        OperationState::Succeeded,
-        OperationState::Failed,
-    ]
-    .into_iter()
-    .find(|state| self::number(*state) == number)
-    .ok_or_else(|| RegistryError::Corrupt(format!("unknown state {number}")))
-}
 
 fn operation_row(connection: &Connection, row: &Row<'_>) -> Result<Operation, RegistryError> {
     let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
@@ -132,7 +111,7 @@ pub(super) fn page(
         &mut statement,
         &[
             &filter.tenant.as_ref().map(TenantId::as_str),
-            &filter.state.map(number),
+            &filter.state.map(state_number),
             &before.unwrap_or(i64::MAX),
             &limit,
         ],
@@ -307,11 +286,27 @@ fn running(connection: &Connection, operation: i64, position: u32) -> Result<(),
     Ok(())
 }
 
+/// Stale when a step was done before: a change that is a step is never made twice.
+pub(super) fn not_done(connection: &Connection, step: &StepDone) -> Result<(), RegistryError> {
+    let done: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM steps s JOIN operations o ON o.sequence = s.operation
+                            WHERE o.id = ?1 AND s.position = ?2 AND s.state = 2)",
+        )?
+        .query_row(params![step.operation, step.position], |row| row.get(0))?;
+    if done {
+        return Err(RegistryError::Stale);
+    }
+    Ok(())
+}
+
 /// Notes that a step was done, and that the operation succeeded when none is left.
 pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), RegistryError> {
     let sequence: Option<i64> = connection
-        .prepare_cached("SELECT sequence FROM operations WHERE id = ?1 AND state < 2")?
-        .query_row([&done.operation], |row| row.get(0))
+        .prepare_cached(
+            "SELECT sequence FROM operations WHERE id = ?1 AND attempts = ?2 AND state < 2",
+        )?
+        .query_row(params![done.operation, done.attempt], |row| row.get(0))
         .optional()?;
     let Some(sequence) = sequence else {
         return Err(RegistryError::Stale);
@@ -339,10 +334,20 @@ pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), 
 pub(super) fn setback(
     connection: &Connection,
     id: &str,
+    attempt: Option<u32>,
     setback: &Setback,
     reason: &str,
 ) -> Result<(), RegistryError> {
     let at = micros(now());
+    let current: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM operations
+                            WHERE id = ?1 AND state < 2 AND (?2 IS NULL OR attempts = ?2))",
+        )?
+        .query_row(params![id, attempt], |row| row.get(0))?;
+    if !current {
+        return Ok(());
+    }
     connection
         .prepare_cached(
             "UPDATE steps SET state = 0 WHERE state = 1

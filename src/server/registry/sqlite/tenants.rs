@@ -9,27 +9,20 @@ use crate::contract::admin::TenantStatus;
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
+use crate::server::registry::stored::{
+    association_state, database_state, mode, search_text, tenant_status,
+};
 use crate::server::registry::{
-    Association, AssociationState, Commit, Database, DatabaseCursor, DatabaseState, RegistryError,
-    StoredOwner, Tenant, TenantFilter, TenantKey,
+    Association, Commit, Database, DatabaseCursor, RegistryError, StoredOwner, Tenant,
+    TenantFilter, TenantKey,
 };
 
 const COLUMNS: &str = "id, slug, name, environment, isolation_mode, status, metadata, owner_email, \
      owner_password_hash, owner_email_verified, revision, created_at, updated_at";
 
-fn mode(word: &str) -> Result<IsolationMode, RegistryError> {
-    IsolationMode::parse(word)
-        .ok_or_else(|| RegistryError::Corrupt(format!("unknown isolation mode `{word}`")))
-}
-
 fn tenant_row(row: &Row<'_>) -> Result<Tenant, RegistryError> {
     let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
-    let status = match text(5)? {
-        "active" => TenantStatus::Active,
-        "suspended" => TenantStatus::Suspended,
-        "purged" => TenantStatus::Purged,
-        other => return Err(RegistryError::Corrupt(format!("unknown status `{other}`"))),
-    };
+    let status = tenant_status(text(5)?)?;
     Ok(Tenant {
         id: parse(text(0)?)?,
         slug: parse(text(1)?)?,
@@ -79,12 +72,7 @@ fn load_associations(connection: &Connection, tenant: &mut Tenant) -> Result<(),
     let mut rows = statement.query([tenant.id.as_str()])?;
     while let Some(row) = rows.next()? {
         let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
-        let state = match text(2)? {
-            "live" => AssociationState::Live,
-            "suspended" => AssociationState::Suspended,
-            "purged" => AssociationState::Purged,
-            other => return Err(RegistryError::Corrupt(format!("unknown state `{other}`"))),
-        };
+        let state = association_state(text(2)?)?;
         tenant.associations.insert(
             parse(text(0)?)?,
             Association {
@@ -118,13 +106,7 @@ fn load_associations(connection: &Connection, tenant: &mut Tenant) -> Result<(),
 /// Reads state and spec from the columns `first` and the one after.
 fn database(row: &Row<'_>, first: usize) -> Result<Database, RegistryError> {
     let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
-    let state = match text(first)? {
-        "pending" => DatabaseState::Pending,
-        "ready" => DatabaseState::Ready,
-        "retained" => DatabaseState::Retained,
-        "dropped" => DatabaseState::Dropped,
-        other => return Err(RegistryError::Corrupt(format!("unknown state `{other}`"))),
-    };
+    let state = database_state(text(first)?)?;
     Ok(Database {
         spec: from_json(text(first + 1)?)?,
         state,
@@ -305,6 +287,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<(), Reg
         operations::reschedule(connection, id, *at)?;
     }
     if let Some(step) = &commit.step {
+        operations::not_done(connection, step)?;
         operations::step_done(connection, step)?;
     }
     outbox::insert(connection, tenant, &commit.events)?;
@@ -328,13 +311,7 @@ pub(super) fn stale_on_conflict(error: rusqlite::Error) -> RegistryError {
 }
 
 fn put_tenant(connection: &Connection, tenant: &Tenant) -> Result<(), RegistryError> {
-    let search_text = format!(
-        "{}\n{}\n{}\n{}",
-        tenant.slug,
-        tenant.id,
-        tenant.name.to_lowercase(),
-        tenant.owner.email.to_lowercase()
-    );
+    let search_text = search_text(tenant);
     let values = params![
         tenant.id.as_str(),
         tenant.slug.as_str(),

@@ -1,0 +1,102 @@
+//! Whether what is remembered of the registry is still true, where other servers change it.
+//!
+//! Every request waits for a question to the registry that was asked after the request came in:
+//! who was changed since the last time? Those are forgotten. One question serves all requests
+//! that wait for it, so that its price is shared. Without an answer nothing that is remembered is
+//! given: a suspension that another server acknowledged holds here at once, or not at all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::registry::{Registry, RegistryError};
+use super::service::Answers;
+
+/// Pause after a failure, so that a registry that is away is not asked without end.
+const PAUSE: Duration = Duration::from_millis(20);
+
+type Waiting = oneshot::Sender<Result<(), RegistryError>>;
+
+/// Those who wait for the next question.
+#[derive(Debug, Default)]
+pub(crate) struct Freshness {
+    waiting: Mutex<Vec<Waiting>>,
+    bell: Notify,
+}
+
+impl Freshness {
+    /// Returns once everything that was acknowledged before this call is known here.
+    pub(crate) async fn wait(&self) -> Result<(), RegistryError> {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.push(sender);
+            if waiting.len() == 1 {
+                self.bell.notify_one();
+            }
+        }
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(RegistryError::Unavailable("the server stops".into())))
+    }
+
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Asks for those who wait, for ever.
+pub(crate) async fn watch(
+    freshness: Arc<Freshness>,
+    registry: Arc<dyn Registry>,
+    answers: Arc<Answers>,
+) {
+    // Number of the last change that is known here; `None` when nothing is.
+    let mut known = None;
+    loop {
+        freshness.bell.notified().await;
+        loop {
+            let waiting = freshness.take();
+            if waiting.is_empty() {
+                break;
+            }
+            let outcome = ask(registry.as_ref(), &answers, &mut known).await;
+            let failed = outcome.is_err();
+            for waiter in waiting {
+                // Whoever asked may have gone.
+                let _ = waiter.send(outcome.clone());
+            }
+            if failed {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn ask(
+    registry: &dyn Registry,
+    answers: &Answers,
+    known: &mut Option<i64>,
+) -> Result<(), RegistryError> {
+    if let Some(number) = *known {
+        match registry.changes(Some(number)).await {
+            Ok(changes) => {
+                for tenant in &changes.tenants {
+                    answers.forget(tenant);
+                }
+                *known = Some(changes.last);
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::debug!(%error, "everything that is remembered is forgotten");
+                *known = None;
+            }
+        }
+    }
+    // First the number, then the forgetting: what changes in between is in the next answer too.
+    let changes = registry.changes(None).await?;
+    answers.forget_all();
+    *known = Some(changes.last);
+    Ok(())
+}
