@@ -1,5 +1,7 @@
 //! `env check`, `env render` and `env explain`: the products' environments from every kind of input.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::support::{Output, Sandbox};
@@ -111,10 +113,10 @@ fn every_kind_of_input_gives_the_same_verdict() {
         .filter_map(|line| line.split_once('='))
         .collect();
     let map = |indent: &str| -> String {
-        pairs
-            .iter()
-            .map(|(name, value)| format!("{indent}{name}: \"{value}\"\n"))
-            .collect()
+        pairs.iter().fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{indent}{name}: \"{value}\"");
+            text
+        })
     };
     room.write(
         "compose.yaml",
@@ -392,7 +394,7 @@ fn hostile_files_are_refused_or_read_and_never_repeated() {
         let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..30 {
             let items = vec![format!("*a{}", level - 1); 10].join(",");
-            text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+            let _ = writeln!(text, "a{level}: &a{level} [{items}]");
         }
         text + "services: {ledger: {environment: {A: hunter}}}\n"
     });

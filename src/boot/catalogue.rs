@@ -132,7 +132,8 @@ pub struct Store {
 struct Names {
     of: Vec<Product>,
     kind: Kind,
-    names: Vec<String>,
+    #[serde(rename = "names")]
+    list: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +159,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         toml::from_str(include_str!("catalogue.toml")).expect("a test reads the catalogue");
     let mut plain: BTreeMap<String, Vec<(Kind, Vec<Product>)>> = BTreeMap::new();
     for group in file.names {
-        for name in group.names {
+        for name in group.list {
             plain
                 .entry(name)
                 .or_default()

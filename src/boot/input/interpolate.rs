@@ -121,10 +121,11 @@ fn reference(
     };
     let value = lookup(name).filter(|value| !(empty_is_unset && value.is_empty()));
     match (operator.chars().next(), value) {
-        (Some('+'), Some(_)) => walk(&operator[1..], bare, lookup, depth + 1, out),
+        (Some('+'), Some(_)) | (Some('-'), None) => {
+            walk(&operator[1..], bare, lookup, depth + 1, out);
+        }
         (Some('+'), None) => {}
         (_, Some(value)) => out.text.push_str(&value),
-        (Some('-'), None) => walk(&operator[1..], bare, lookup, depth + 1, out),
         (_, None) => out.unresolved.push(name.to_owned()),
     }
 }

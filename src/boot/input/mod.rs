@@ -75,7 +75,7 @@ pub fn lines(bytes: &[u8]) -> Result<Variables, InputError> {
         let assignment = |part: &[u8]| {
             let name = part.split(|b| *b == b'=').next().unwrap_or_default();
             let named = !name.is_empty() && name.len() < part.len();
-            named && name.iter().all(|b| b.is_ascii_graphic())
+            named && name.iter().all(u8::is_ascii_graphic)
         };
         if parts.all(assignment) {
             return Ok(environ(bytes));

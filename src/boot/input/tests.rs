@@ -1,9 +1,12 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::boot::Assessment;
 use crate::boot::variables::{Oddity, Value};
 
+#[expect(clippy::unnecessary_wraps, reason = "the readers want a fallible one")]
 fn none(_: &str) -> Result<Option<String>, InputError> {
     Ok(None)
 }
@@ -278,10 +281,8 @@ fn bombs_are_refused_before_they_grow() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..30 {
         let before = level - 1;
-        laughs.push_str(&format!(
-            "a{level}: &a{level} [{}]\n",
-            vec![format!("*a{before}"); 10].join(",")
-        ));
+        let items = vec![format!("*a{before}"); 10].join(",");
+        let _ = writeln!(laughs, "a{level}: &a{level} [{items}]");
     }
     let big = "x".repeat(200_000);
     let heavy = format!("a: &a \"{big}\"\nb: [{}]\n", vec!["*a"; 500].join(","));
@@ -305,7 +306,7 @@ fn bombs_are_refused_before_they_grow() {
         let error = helm(&text, None).unwrap_err();
         assert!(error.message.len() < 200, "{error}");
         // Seconds even in a debug build on a busy machine, where growth would take hours.
-        assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+        assert!(begun.elapsed() < std::time::Duration::from_mins(1));
     }
 }
 

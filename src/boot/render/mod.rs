@@ -175,7 +175,7 @@ fn accepted(product: Product, format: Format, lines: &[Line]) -> Result<(), Rend
         match &line.value {
             Written::Text(text) => variables.set(&line.name, text, ""),
             Written::Hidden | Written::Shown(_) => {
-                variables.set_elsewhere(&line.name, "a Secret", "")
+                variables.set_elsewhere(&line.name, "a Secret", "");
             }
         }
     }
@@ -268,7 +268,7 @@ fn lines(product: Product, format: Format, settings: &Settings) -> Vec<Line> {
         .filter(|store| store.multi_tenant)
     {
         // The chart knows where its stores are; what it does not do by itself is TLS.
-        if format != Format::Helm {
+        if format != Format::Helm || store.chart.is_empty() {
             text(&store.host, PLACEHOLDER);
         }
         match store.kind {

@@ -4,72 +4,80 @@ use super::{Case, Effect, Finding, Severity, host_of, is_cluster, is_local};
 use crate::boot::product::Product::{Crm, Ledger, Ledger4, Matcher, Reporter, Tracer};
 
 pub(super) fn check(case: &mut Case<'_>) {
-    let production = case.environment() == "production";
-    if !case.auth {
-        // A switch in a place that was not given may well be on.
-        let unknown = case.variables.raw("PLUGIN_AUTH_ENABLED").is_none()
-            && case.variables.given("PLUGIN_AUTH_ENABLED");
-        if unknown {
-            return;
-        }
-        if production && case.is(&[Ledger4, Reporter]) {
-            let finding = Finding::new(
-                "auth-required-production",
-                Effect::Refuses,
-                "ENV_NAME is production and PLUGIN_AUTH_ENABLED is not true",
-            );
-            case.about("PLUGIN_AUTH_ENABLED", finding);
-        }
-        if case.multi_tenant {
-            let refuses = case.is(&[Ledger, Ledger4, Crm, Tracer]);
-            let (effect, then, severity) = if refuses {
-                (Effect::Refuses, "refuses to start", Severity::High)
-            } else {
-                (
-                    Effect::Insecure,
-                    "starts all the same, and nothing checks the token that names the tenant",
-                    Severity::Critical,
-                )
-            };
-            let message = format!(
-                "multi-tenant mode is on and PLUGIN_AUTH_ENABLED is not true: {} {then}",
-                case.product
-            );
-            let finding = Finding::new("auth-required", effect, message);
-            case.about("PLUGIN_AUTH_ENABLED", finding.severity(severity));
-        }
-    } else {
-        address(case);
-        if case.product == Matcher && !case.variables.given("AUTH_JWT_SECRET") {
-            let finding = Finding::new(
-                "auth-secret-missing",
-                Effect::Refuses,
-                "PLUGIN_AUTH_ENABLED is true and AUTH_JWT_SECRET is not set",
-            );
-            case.about("AUTH_JWT_SECRET", finding);
-        }
+    const SWITCH: &str = "PLUGIN_AUTH_ENABLED";
+    // A switch in a place that was not given may well be on.
+    let unknown = case.variables.given(SWITCH) && case.variables.raw(SWITCH).is_none();
+    if case.auth {
+        on(case);
+    } else if !unknown {
+        off(case);
     }
     if case.product == Tracer && case.multi_tenant {
-        if case
-            .variables
-            .flag("API_KEY_ENABLED_ONLY_VALIDATION", false)
-        {
-            let finding = Finding::new(
-                "api-key-only",
-                Effect::Refuses,
-                "API_KEY_ENABLED_ONLY_VALIDATION is true in multi-tenant mode",
-            );
-            case.about("API_KEY_ENABLED_ONLY_VALIDATION", finding);
-        }
-        let mode = case.variables.text("TRACER_TLS_MODE").unwrap_or_default();
-        if mode != "mtls" && !case.variables.given("TRACER_TLS_MODE") || mode == "mesh" {
-            let finding = Finding::new(
-                "seam-in-clear",
-                Effect::Note,
-                "the reservation port takes the tenant from a header, and TRACER_TLS_MODE is not mtls",
-            );
-            case.about("TRACER_TLS_MODE", finding);
-        }
+        tracer(case);
+    }
+}
+
+fn off(case: &mut Case<'_>) {
+    if case.environment() == "production" && case.is(&[Ledger4, Reporter]) {
+        let finding = Finding::new(
+            "auth-required-production",
+            Effect::Refuses,
+            "ENV_NAME is production and PLUGIN_AUTH_ENABLED is not true",
+        );
+        case.about("PLUGIN_AUTH_ENABLED", finding);
+    }
+    if !case.multi_tenant {
+        return;
+    }
+    let (effect, then, severity) = if case.is(&[Ledger, Ledger4, Crm, Tracer]) {
+        (Effect::Refuses, "refuses to start", Severity::High)
+    } else {
+        (
+            Effect::Insecure,
+            "starts all the same, and nothing checks the token that names the tenant",
+            Severity::Critical,
+        )
+    };
+    let message = format!(
+        "multi-tenant mode is on and PLUGIN_AUTH_ENABLED is not true: {} {then}",
+        case.product
+    );
+    let finding = Finding::new("auth-required", effect, message);
+    case.about("PLUGIN_AUTH_ENABLED", finding.severity(severity));
+}
+
+fn on(case: &mut Case<'_>) {
+    address(case);
+    if case.product == Matcher && !case.variables.given("AUTH_JWT_SECRET") {
+        let finding = Finding::new(
+            "auth-secret-missing",
+            Effect::Refuses,
+            "PLUGIN_AUTH_ENABLED is true and AUTH_JWT_SECRET is not set",
+        );
+        case.about("AUTH_JWT_SECRET", finding);
+    }
+}
+
+fn tracer(case: &mut Case<'_>) {
+    if case
+        .variables
+        .flag("API_KEY_ENABLED_ONLY_VALIDATION", false)
+    {
+        let finding = Finding::new(
+            "api-key-only",
+            Effect::Refuses,
+            "API_KEY_ENABLED_ONLY_VALIDATION is true in multi-tenant mode",
+        );
+        case.about("API_KEY_ENABLED_ONLY_VALIDATION", finding);
+    }
+    let given = case.variables.given("TRACER_TLS_MODE");
+    if !given || case.variables.text("TRACER_TLS_MODE") == Some("mesh") {
+        let finding = Finding::new(
+            "seam-in-clear",
+            Effect::Note,
+            "the reservation port takes the tenant from a header, and TRACER_TLS_MODE is not mtls",
+        );
+        case.about("TRACER_TLS_MODE", finding);
     }
 }
 

@@ -267,8 +267,9 @@ fn is_local(host: &str) -> bool {
 
 /// Returns true for a name that is resolved within one cluster or one compose network only.
 fn is_cluster(host: &str) -> bool {
-    let bare = !host.contains('.') && !host.contains(':');
-    bare || host.ends_with(".svc") || host.ends_with(".svc.cluster.local")
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    let bare = labels.len() == 1 && !host.contains(':');
+    bare || labels.ends_with(&["svc"]) || labels.ends_with(&["svc", "cluster", "local"])
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Names and values: what a product cannot read, and what it never sees.
 
+use std::fmt::Write as _;
+
 use super::{Case, Effect, Finding, Severity};
 use crate::boot::catalogue::{Kind, Need};
 use crate::boot::product::Product;
@@ -28,7 +30,7 @@ pub(super) fn check(case: &mut Case<'_>) {
         let more = unknown.len().saturating_sub(LISTED);
         let mut list = unknown[..unknown.len().min(LISTED)].join(", ");
         if more > 0 {
-            list.push_str(&format!(" and {more} more"));
+            let _ = write!(list, " and {more} more");
         }
         case.add(Finding::new(
             "variable-unknown",
