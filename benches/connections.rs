@@ -186,6 +186,7 @@ async fn main() {
         rotation_grace: Duration::from_mins(5),
         jobs: 4,
         drain: Duration::from_secs(5),
+        access: lerianctl::server::AccessSettings::default(),
         limits: Limits::default(),
         tls: None,
         ready: Arc::default(),

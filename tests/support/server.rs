@@ -66,6 +66,7 @@ impl Server {
             rotation_grace: Duration::from_mins(5),
             jobs: 4,
             drain: Duration::from_secs(10),
+            access: lerianctl::server::AccessSettings::default(),
             limits: Limits::default(),
             tls: None,
             ready: Arc::default(),

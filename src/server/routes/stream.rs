@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Shared, json};
 use crate::contract::admin::DatabaseRecord;
 use crate::contract::wire::ActiveTenant;
-use crate::contract::{ServiceName, TenantId};
+use crate::contract::{Environment, ServiceName, TenantId};
 use crate::server::error::ApiError;
 use crate::server::registry::RegistryError;
 
@@ -87,13 +87,25 @@ fn append<T: Serialize>(text: &mut Vec<u8>, items: &[T], mut first: bool) -> Res
 }
 
 /// `GET /v1/tenants/active`: a bare array, as the contract wants it.
-pub(super) async fn active(app: Shared, service: String) -> Result<Response, ApiError> {
+pub(super) async fn active(
+    app: Shared,
+    service: String,
+    environments: Vec<Environment>,
+) -> Result<Response, ApiError> {
     let registry = std::sync::Arc::clone(&app.tenancy.registry);
     let fetch: Fetch<ActiveTenant> = Box::new(move |last| {
         let (registry, service) = (registry.clone(), service.clone());
+        let environments = environments.clone();
         Box::pin(async move {
             let after = last.map(|last| last.id);
-            registry.active(&service, after.as_deref(), PAGE).await
+            let after = after.as_deref();
+            if environments.is_empty() {
+                registry.active(&service, after, PAGE).await
+            } else {
+                registry
+                    .active_in(&service, &environments, after, PAGE)
+                    .await
+            }
         })
     });
     pages(&app, "[", "]", fetch).await

@@ -1,6 +1,7 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
 mod api_keys;
+mod keys;
 mod operations;
 mod outbox;
 mod secrets;
@@ -26,11 +27,12 @@ use super::migrations::migrate;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
 use super::{
-    Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
-    RegistryError, Replay, Setback, Signal, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+    AccessKey, Changes, Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewAccessKey,
+    Operation, OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Signal,
+    Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
 use writer::{Durability, FileLock, Writer};
@@ -248,6 +250,16 @@ impl Registry for SqliteRegistry {
         self.read(|connection| tenants::active(connection, service, after, limit))
     }
 
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError> {
+        self.read(|connection| tenants::active_in(connection, service, environments, after, limit))
+    }
+
     async fn databases(
         &self,
         tenant: Option<&TenantId>,
@@ -400,6 +412,60 @@ impl Registry for SqliteRegistry {
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError> {
         self.write(Durability::ProcessDeath, move |connection| {
             outbox::published(connection, &receivers)
+        })
+        .await
+    }
+
+    async fn forget_api_keys(&self) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, |connection| {
+            connection.execute("DELETE FROM api_keys", [])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
+        self.read(keys::revision)
+    }
+
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::active(connection, now))
+    }
+
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::named(connection, name))
+    }
+
+    async fn access_keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::page(connection, filter, before, limit))
+    }
+
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::add(connection, &key)
+        })
+        .await
+    }
+
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::revoke(connection, &ids, at)
+        })
+        .await
+    }
+
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            keys::used(connection, &uses)
         })
         .await
     }
