@@ -43,14 +43,10 @@ pub fn explain(args: &ExplainArgs) -> Result<EnvExplainReport, Failure> {
             items: rules().to_vec(),
         });
     };
+    // As printed: `high[auth-address-empty]:`.
     let name = name
-        .trim_start_matches(|c: char| c != '[')
-        .trim_matches(['[', ']']);
-    let name = if name.is_empty() {
-        args.name.as_deref().unwrap_or_default()
-    } else {
-        name
-    };
+        .split_once('[')
+        .map_or(name.as_str(), |(_, rest)| rest.trim_end_matches([']', ':']));
     if let Some(rule) = rule(name) {
         return Ok(EnvExplainReport::Rule { rule: rule.clone() });
     }
