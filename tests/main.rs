@@ -4,6 +4,7 @@
 
 mod support;
 
+mod audit_log;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
@@ -55,6 +56,7 @@ mod server_plans;
 mod server_rekey;
 mod server_removal;
 mod server_rotation;
+mod server_secrets;
 mod server_start;
 mod server_tls;
 mod tenant_lifecycle;

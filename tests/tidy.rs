@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("output", &["secret"]),
     ("config", &["contract", "link", "secret"]),
     ("client", &["contract", "link", "secret"]),
+    ("audit", &["contract", "secret"]),
     ("boot", &["contract", "secret"]),
     ("cache", &["contract", "link", "secret"]),
     ("events", &["contract", "link", "secret"]),
@@ -107,11 +108,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("devstack", &["contract", "link", "secret"]),
     (
         "server",
-        &["contract", "events", "link", "provision", "secret"],
+        &["audit", "contract", "events", "link", "provision", "secret"],
     ),
     (
         "cli",
         &[
+            "audit",
             "boot",
             "cache",
             "client",

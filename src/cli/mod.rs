@@ -5,6 +5,7 @@
 //! decides the exit status.
 
 pub mod approve;
+pub mod audit;
 pub mod cache;
 pub mod change;
 pub mod complete;
@@ -91,6 +92,9 @@ enum Command {
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(Deferred<operation::OperationCommand>),
+    /// Who did what, and proof that the record of it was not changed
+    #[command(subcommand)]
+    Audit(Deferred<audit::AuditCommand>),
     /// Deployments, settings, and where each value comes from
     #[command(subcommand)]
     Config(Deferred<config::ConfigCommand>),
@@ -186,6 +190,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Token(Deferred(command)) => command.run(run),
         Command::Key(Deferred(command)) => command.run(run),
         Command::Operation(Deferred(command)) => command.run(run),
+        Command::Audit(Deferred(command)) => command.run(run),
         Command::Config(Deferred(command)) => command.run(run),
         Command::Env(Deferred(command)) => command.run(run),
         Command::Dev(Deferred(command)) => command.run(run),

@@ -1,5 +1,6 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
+mod audit;
 mod auth;
 mod connection;
 mod error;

@@ -13,6 +13,7 @@ use super::Sandbox;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     room: Sandbox,
+    flags: Vec<String>,
     child: Option<Child>,
     url: String,
     key: Secret,
@@ -24,6 +25,31 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
+        Self::start_with(postgres, redis, &[])
+    }
+
+    /// As [`ServerProcess::start`], with further arguments at every start.
+    #[must_use]
+    pub(crate) fn start_with(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_in(postgres, redis, |_| {
+            let mut flags = vec!["--master-key-file".to_owned(), "master.key".to_owned()];
+            flags.extend(arguments.iter().map(ToString::to_string));
+            flags
+        })
+    }
+
+    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns,
+    /// which tell where the master key is.
+    #[must_use]
+    pub(crate) fn start_in(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
+    ) -> Self {
         let mut room = Sandbox::new();
         let key = Secret::generate();
         let expose = |secret: &Option<Secret>| {
@@ -46,8 +72,10 @@ impl ServerProcess {
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
             room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
         }
+        let flags = prepare(&mut room);
         let mut process = Self {
             room,
+            flags,
             child: None,
             url: String::new(),
             key,
@@ -83,8 +111,6 @@ impl ServerProcess {
                 listen,
                 "--registry",
                 "registry.db",
-                "--master-key-file",
-                "master.key",
                 "--service-key-file",
                 "api.key",
                 "--postgres-url-file",
@@ -92,6 +118,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
@@ -136,6 +163,16 @@ impl ServerProcess {
     /// Returns `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Gives other flags from the next start on, which tell where the master key is.
+    pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
     }
 
     /// Returns the API key.

@@ -20,6 +20,8 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "association.suspended",
         include_str!("association.suspended.md"),
     ),
+    ("audit.file", include_str!("audit.file.md")),
+    ("audit.unavailable", include_str!("audit.unavailable.md")),
     ("auth.invalid_key", include_str!("auth.invalid_key.md")),
     ("auth.key_expired", include_str!("auth.key_expired.md")),
     ("auth.missing_key", include_str!("auth.missing_key.md")),
