@@ -2,8 +2,8 @@
 //!
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
-//! `client`, `server`, `provision`, `token`, `cache`, `events`, `boot` and `devstack`; `link` (PostgreSQL,
-//! Redis, TLS) is below core.
+//! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation`, `boot` and `devstack`; `link`
+//! (PostgreSQL, Redis, TLS) is below core.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod contract;
 pub mod devstack;
 pub mod events;
+pub mod isolation;
 pub mod link;
 pub mod output;
 pub mod provision;

@@ -105,6 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
     ("token", &["contract", "link", "secret"]),
+    ("isolation", &["contract", "link", "provision", "secret"]),
     ("devstack", &["contract", "link", "secret"]),
     (
         "server",
@@ -121,6 +122,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "contract",
             "devstack",
             "events",
+            "isolation",
             "link",
             "output",
             "provision",

@@ -22,6 +22,7 @@ pub mod failure;
 pub mod generate;
 pub mod globals;
 pub mod invocation;
+pub mod isolation;
 pub mod key;
 pub mod log;
 pub mod mapping;
@@ -77,6 +78,9 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(Deferred<db::DbCommand>),
+    /// Proof that one tenant cannot reach another's data
+    #[command(subcommand)]
+    Isolation(Deferred<isolation::IsolationCommand>),
     /// Redis keys of products, and their caches
     #[command(subcommand)]
     Cache(Deferred<cache::CacheCommand>),
@@ -185,6 +189,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(Deferred(command)) => command.run(run),
         Command::Service(Deferred(command)) => command.run(run),
         Command::Db(Deferred(command)) => command.run(run),
+        Command::Isolation(Deferred(command)) => command.run(run),
         Command::Cache(Deferred(command)) => command.run(run),
         Command::Event(Deferred(command)) => command.run(run),
         Command::Token(Deferred(command)) => command.run(run),

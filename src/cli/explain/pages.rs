@@ -145,9 +145,24 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("internal", include_str!("internal.md")),
     (
+        "isolation.inventory",
+        include_str!("isolation.inventory.md"),
+    ),
+    (
+        "isolation.no_report",
+        include_str!("isolation.no_report.md"),
+    ),
+    ("isolation.nothing", include_str!("isolation.nothing.md")),
+    ("isolation.report", include_str!("isolation.report.md")),
+    (
+        "isolation.unknown_check",
+        include_str!("isolation.unknown_check.md"),
+    ),
+    (
         "isolation.unsupported",
         include_str!("isolation.unsupported.md"),
     ),
+    ("isolation.waivers", include_str!("isolation.waivers.md")),
     ("key.ended", include_str!("key.ended.md")),
     ("key.exists", include_str!("key.exists.md")),
     ("key.not_found", include_str!("key.not_found.md")),
