@@ -2,12 +2,13 @@
 //!
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
-//! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation` and `devstack`; `link` (PostgreSQL,
-//! Redis, TLS) is below core, and `fuzzing` may use everything.
+//! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation`, `boot` and `devstack`;
+//! `link` (PostgreSQL, Redis, TLS) is below core, and `fuzzing` may use everything.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
 pub mod access;
 pub mod audit;
+pub mod boot;
 pub mod cache;
 #[doc(hidden)]
 pub mod cli;

@@ -26,6 +26,7 @@ mod deploy_files;
 mod devstack_recovery;
 mod devstack_servers;
 mod devstack_stack;
+mod env_check;
 mod event_command;
 mod event_listen;
 mod event_publish;

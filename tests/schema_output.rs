@@ -96,6 +96,15 @@ fn real_documents_fit_their_schemas() {
     look(&["config", "list"], 0);
     look(&["config", "explain", "server"], 0);
     look(&["config", "validate"], 0);
+    look(&["env", "explain"], 0);
+    look(
+        &["env", "check", "--helm", "/dev/null", "--product", "tracer"],
+        0,
+    );
+    look(
+        &[&["env", "render", "--product", "tracer"], &server[..]].concat(),
+        0,
+    );
     let expected = [
         "Config",
         "ConfigChange",
@@ -103,6 +112,9 @@ fn real_documents_fit_their_schemas() {
         "ContextList",
         "DevDown",
         "DevReset",
+        "EnvBlock",
+        "EnvCheck",
+        "EnvExplanation",
         "Error",
         "Explanation",
         "Summary",

@@ -100,6 +100,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["contract", "link", "secret"]),
     ("client", &["contract", "link", "secret"]),
     ("audit", &["contract", "secret"]),
+    ("boot", &["contract", "secret"]),
     ("cache", &["contract", "link", "secret"]),
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
@@ -139,6 +140,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "access",
             "audit",
+            "boot",
             "cache",
             "client",
             "config",

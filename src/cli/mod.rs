@@ -15,6 +15,7 @@ pub mod db;
 mod deferred;
 pub mod dev;
 pub mod effects;
+pub mod env;
 pub mod environment;
 pub mod event;
 pub mod explain;
@@ -105,6 +106,9 @@ enum Command {
     /// Deployments, settings, and where each value comes from
     #[command(subcommand)]
     Config(Deferred<config::ConfigCommand>),
+    /// Environments of Lerian's products: what each would do at boot
+    #[command(subcommand)]
+    Env(Deferred<env::EnvCommand>),
     /// A private stack to try things on: PostgreSQL, Redis and a Tenant Manager
     #[command(subcommand)]
     Dev(Deferred<dev::DevCommand>),
@@ -198,6 +202,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Operation(Deferred(command)) => command.run(run),
         Command::Audit(Deferred(command)) => command.run(run),
         Command::Config(Deferred(command)) => command.run(run),
+        Command::Env(Deferred(command)) => command.run(run),
         Command::Dev(Deferred(command)) => command.run(run),
         Command::Server(Deferred(command)) => command.run(run),
         Command::Explain(args) => run.emit(explain::explain(args)),
