@@ -17,6 +17,25 @@ pub(crate) struct ServerProcess {
     url: String,
     key: Secret,
     starts: u32,
+    registry: Vec<&'static str>,
+}
+
+/// Returns the URL of a PostgreSQL with its password.
+fn postgres_url(postgres: &PostgresEndpoint) -> url::Url {
+    let mut url = url::Url::parse("postgres://localhost").expect("a URL");
+    url.set_host(Some(&postgres.host)).expect("a host");
+    url.set_port(Some(postgres.port)).expect("a port");
+    url.set_username(&postgres.user).expect("a user");
+    url.set_password(Some(&expose(&postgres.password)))
+        .expect("a password");
+    url.set_path(&postgres.database);
+    url.set_query(Some("sslmode=disable"));
+    url
+}
+
+fn expose(secret: &Option<Secret>) -> String {
+    let secret = secret.as_ref().expect("the test server has a password");
+    secret.expose().to_owned()
 }
 
 impl ServerProcess {
@@ -24,23 +43,34 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
+        let keys = (Secret::generate(), Secret::generate());
+        Self::open(postgres, redis, &keys, vec!["--registry", "registry.db"])
+    }
+
+    /// Starts `count` of them on one registry, which is on `postgres` too.
+    #[must_use]
+    pub(crate) fn replicas(
+        count: usize,
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+    ) -> Vec<Self> {
+        let keys = (Secret::generate(), Secret::generate());
+        let registry = ["--registry-url-file", "postgres.url"];
+        (0..count)
+            .map(|_| Self::open(postgres, redis, &keys, registry.to_vec()))
+            .collect()
+    }
+
+    fn open(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        (key, master): &(Secret, Secret),
+        registry: Vec<&'static str>,
+    ) -> Self {
         let mut room = Sandbox::new();
-        let key = Secret::generate();
-        let expose = |secret: &Option<Secret>| {
-            let secret = secret.as_ref().expect("the test server has a password");
-            secret.expose().to_owned()
-        };
         room.write("api.key", key.expose());
-        room.write("master.key", Secret::generate().expose());
-        let mut url = url::Url::parse("postgres://localhost").expect("a URL");
-        url.set_host(Some(&postgres.host)).expect("a host");
-        url.set_port(Some(postgres.port)).expect("a port");
-        url.set_username(&postgres.user).expect("a user");
-        url.set_password(Some(&expose(&postgres.password)))
-            .expect("a password");
-        url.set_path(&postgres.database);
-        url.set_query(Some("sslmode=disable"));
-        room.write("postgres.url", url.as_str());
+        room.write("master.key", master.expose());
+        room.write("postgres.url", postgres_url(postgres).as_str());
         if let Some(redis) = redis {
             room.set("MULTI_TENANT_REDIS_HOST", &redis.host);
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
@@ -50,8 +80,9 @@ impl ServerProcess {
             room,
             child: None,
             url: String::new(),
-            key,
+            key: key.clone(),
             starts: 0,
+            registry,
         };
         process.restart();
         process
@@ -81,8 +112,6 @@ impl ServerProcess {
                 "start",
                 "--listen",
                 listen,
-                "--registry",
-                "registry.db",
                 "--master-key-file",
                 "master.key",
                 "--service-key-file",
@@ -92,6 +121,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
+            .args(&self.registry)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))

@@ -109,6 +109,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::explain::ExplainReport>(),
         of::<at::operation::list::OperationListReport>(),
         of::<at::operation::show::OperationReport>(),
+        of::<at::server::archive::ArchiveReport>(),
+        of::<at::server::migrate::MigrationsReport>(),
         of::<at::server::rekey::RekeyReport>(),
         of::<at::service::list::ServiceListReport>(),
         of::<at::tenant::list::TenantListReport>(),

@@ -218,6 +218,8 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError>;
+    /// Counts the tenants that `service` is active for.
+    async fn count_active(&self, service: &str) -> Result<u64, RegistryError>;
     /// Returns up to `limit` databases that exist, by tenant, service and module.
     async fn databases(
         &self,

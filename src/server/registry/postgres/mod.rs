@@ -6,7 +6,7 @@
 
 mod api_keys;
 mod commit;
-pub(crate) mod migrations;
+mod migrations;
 mod operations;
 mod others;
 mod outbox;
@@ -24,6 +24,7 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 
+use super::migrations::MigrationState;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
@@ -34,9 +35,10 @@ use crate::contract::{ServiceName, Slug, TenantId};
 use crate::link::postgres::{Pool, PostgresEndpoint};
 use crate::provision::DatabaseSpec;
 
-use migrations::MigrationState;
 use others::{Feed, Leadership};
 use session::{OPTIONS, execute};
+
+pub(in crate::server) use session::sql_error as said;
 
 /// Sessions for reads and changes; a few more have a purpose of their own.
 const SESSIONS: usize = 12;
@@ -235,6 +237,10 @@ impl Registry for PostgresRegistry {
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
         tenants::active(self, service, after, limit).await
+    }
+
+    async fn count_active(&self, service: &str) -> Result<u64, RegistryError> {
+        tenants::count_active(self, service).await
     }
 
     async fn databases(

@@ -199,6 +199,22 @@ pub(super) async fn active(
         .collect()
 }
 
+/// Counts the tenants that a service is active for.
+pub(super) async fn count_active(
+    registry: &PostgresRegistry,
+    service: &str,
+) -> Result<u64, RegistryError> {
+    let row = registry
+        .row(
+            "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
+             WHERE a.service = $1 AND a.state = 'live' AND a.ready AND t.status = 'active'",
+            &[&service],
+        )
+        .await?;
+    let count: i64 = row.try_get(0)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// Returns a page of databases with the version of the credentials handed out.
 pub(super) async fn databases(
     registry: &PostgresRegistry,

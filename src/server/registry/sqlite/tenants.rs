@@ -171,6 +171,17 @@ pub(super) fn active(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Counts the tenants that a service is active for.
+pub(super) fn count_active(connection: &Connection, service: &str) -> Result<u64, RegistryError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
+             WHERE a.service = ?1 AND a.state = 'live' AND a.ready = 1 AND t.status = 'active'",
+        )?
+        .query_row([service], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// Returns a page of databases with the version of the credentials handed out.
 pub(super) fn databases(
     connection: &Connection,
