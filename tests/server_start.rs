@@ -238,3 +238,36 @@ async fn a_development_server_shows_its_key_set_and_others_have_none() {
         json!({ "tracer": ["postgresql"] })
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_of_a_key_is_in_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::serve(settings(&folder));
+    let root = Caller::new(&server);
+    let request = root
+        .request("POST", "/v1/admin/keys")
+        .header("Idempotency-Key", "once")
+        .json(&json!({ "name": "reader", "role": "read-only" }));
+    let made = Caller::send(request).await.expect(201);
+    root.with_key(made["key"].as_str().unwrap())
+        .get("/v1/admin/info")
+        .await
+        .expect(200);
+    server.stop();
+
+    let mut bytes = Vec::new();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+    }
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    let secret = made["key"].as_str().unwrap().rsplit('_').next().unwrap();
+    assert!(
+        holds(made["record"]["id"].as_str().unwrap()),
+        "the file was read"
+    );
+    assert!(!holds(secret));
+}

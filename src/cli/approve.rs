@@ -161,7 +161,7 @@ impl Invocation {
     }
 
     fn ask_yes(text: &str) -> Result<(), Failure> {
-        let answer = Self::read_line(&format!("{text}? [y/N] "))?;
+        let answer = Self::read_line(&format!("{text}? [y/N]"))?;
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             Ok(())
         } else {
@@ -170,7 +170,7 @@ impl Invocation {
     }
 
     fn ask_word(text: &str, word: &str) -> Result<(), Failure> {
-        let answer = Self::read_line(&format!("{text}. Type `{word}` to go on: "))?;
+        let answer = Self::read_line(&format!("{text}. Type `{word}` to go on"))?;
         if answer.trim() == word {
             Ok(())
         } else {
@@ -181,7 +181,7 @@ impl Invocation {
     fn read_line(prompt: &str) -> Result<String, Failure> {
         let prompt = crate::output::view::one_line(prompt);
         Input::<String>::new()
-            .with_prompt(prompt.trim_end())
+            .with_prompt(prompt)
             .allow_empty(true)
             .report(false)
             .interact_text_on(&Term::stderr())

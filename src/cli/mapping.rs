@@ -36,6 +36,10 @@ impl From<ServerError> for Failure {
                 Self::new(Kind::Auth, "server.master_key", error.to_string())
                     .hint("give the key that this registry was made with")
             }
+            ServerError::NoAccess(_) => {
+                Self::new(Kind::Usage, "server.no_access", error.to_string())
+                    .hint("start it once with `--service-key-file`, make a key with `lerianctl key create NAME --role operator`, then start it without")
+            }
             ServerError::Tls { .. } => Self::new(Kind::Usage, "server.tls", error.to_string())
                 .hint("it is a PEM file; the key belongs to the certificate"),
             ServerError::Listener(_) => {

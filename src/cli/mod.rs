@@ -20,6 +20,7 @@ pub mod failure;
 pub mod generate;
 pub mod globals;
 pub mod invocation;
+pub mod key;
 pub mod log;
 pub mod mapping;
 pub mod operation;
@@ -83,6 +84,9 @@ enum Command {
     /// Tokens (JWT): what they say, who signed them, where they lead
     #[command(subcommand)]
     Token(Deferred<token::TokenCommand>),
+    /// API keys of products and operators
+    #[command(subcommand)]
+    Key(Deferred<key::KeyCommand>),
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(Deferred<operation::OperationCommand>),
@@ -176,6 +180,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Cache(Deferred(command)) => command.run(run),
         Command::Event(Deferred(command)) => command.run(run),
         Command::Token(Deferred(command)) => command.run(run),
+        Command::Key(Deferred(command)) => command.run(run),
         Command::Operation(Deferred(command)) => command.run(run),
         Command::Config(Deferred(command)) => command.run(run),
         Command::Dev(Deferred(command)) => command.run(run),

@@ -12,6 +12,7 @@ mod call;
 mod contract;
 mod error;
 mod http;
+mod keys;
 mod resolver;
 mod retry;
 mod transport;
@@ -22,6 +23,7 @@ pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejec
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};
 pub use http::public_json;
+pub use keys::KeyQuery;
 pub use resolver::{Pair, Resolution, Resolver, ResolverSettings, Tier};
 pub use retry::RetryPolicy;
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod catalogue;
 pub mod event;
 pub mod ids;
+pub mod keys;
 pub mod openapi;
 pub mod permission;
 pub mod rekey;

@@ -11,6 +11,10 @@ use super::admin::{
     AddServiceRequest, Change, ChangeRequest, CreateTenantRequest, DatabaseList, OperationPage,
     OperationRecord, ServerInfo, TenantPage, TenantRecord, UpdateTenantRequest, Verification,
 };
+use super::keys::{
+    CreateKeyRequest, KeyCreated, KeyPage, KeyRecord, RevokeKeyRequest, RotateKeyRequest,
+};
+use super::permission::{self, Permission};
 use super::rekey::{KeyStatus, Rekey, RekeyRequest};
 use super::wire::{
     ActiveTenant, AssociateService, AssociationCreated, CreateTenant, ErrorBody, TenantConfig,
@@ -130,6 +134,7 @@ fn change(route: Route) -> Route {
 pub fn routes() -> Vec<Route> {
     let mut all = contract_routes();
     all.extend(admin_routes());
+    all.extend(key_routes());
     all.extend([
         route("GET", "/healthz", "open", "Says that the process lives")
             .gives::<Value>(200, "alive"),
@@ -416,6 +421,67 @@ fn admin_routes() -> Vec<Route> {
     all
 }
 
+fn key_routes() -> Vec<Route> {
+    let malformed = (400, "malformed");
+    let unknown = (404, "no such key");
+    vec![
+        route(
+            "GET",
+            "/v1/admin/keys",
+            "admin",
+            "Lists API keys, newest first",
+        )
+        .query(&[
+            ("state", "`active` or `all`; active when absent"),
+            ("search", "part of name or id"),
+            PAGE[0],
+            PAGE[1],
+        ])
+        .gives::<KeyPage>(200, "a page")
+        .fails(&[(400, "malformed query")]),
+        route(
+            "POST",
+            "/v1/admin/keys",
+            "admin",
+            "Creates an API key; shows its text once",
+        )
+        .takes::<CreateKeyRequest>()
+        .gives::<KeyCreated>(201, "created")
+        .fails(&[malformed, (409, "the name is taken"), (422, "not valid")]),
+        route(
+            "GET",
+            "/v1/admin/keys/{key}",
+            "admin",
+            "Shows what is known of an API key",
+        )
+        .gives::<KeyRecord>(200, "the key; of several with one name the newest")
+        .fails(&[unknown]),
+        route(
+            "POST",
+            "/v1/admin/keys/{key}/rotate",
+            "admin",
+            "Makes a successor of an API key, and ends the old one after a grace period",
+        )
+        .takes::<RotateKeyRequest>()
+        .gives::<KeyCreated>(201, "rotated")
+        .fails(&[
+            malformed,
+            unknown,
+            (409, "no longer active, or rotated already"),
+            (422, "not valid"),
+        ]),
+        route(
+            "POST",
+            "/v1/admin/keys/{key}/revoke",
+            "admin",
+            "Withdraws an API key at once; by name, every active one of that name",
+        )
+        .takes::<RevokeKeyRequest>()
+        .gives::<KeyPage>(200, "what was withdrawn")
+        .fails(&[malformed, unknown, (422, "not valid")]),
+    ]
+}
+
 /// Returns the OpenAPI 3.1 document.
 pub fn document() -> Value {
     let mut generator = SchemaSettings::draft2020_12()
@@ -440,7 +506,7 @@ pub fn document() -> Value {
             "description": "The Tenant Manager contract of Lerian's products (tag `contract`), and extensions under /v1/admin (tag `admin`).",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "security": [{ "apiKey": [] }],
+        "security": [{ "apiKey": [] }, { "operatorToken": [] }],
         "tags": [
             { "name": "contract", "description": "What Lerian's products call" },
             { "name": "admin", "description": "Extensions for operators" },
@@ -448,10 +514,32 @@ pub fn document() -> Value {
         ],
         "paths": paths,
         "components": {
-            "securitySchemes": { "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" } },
+            "securitySchemes": {
+                "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "operatorToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A token of the Access Manager, where the server is told about one",
+                },
+            },
+            "x-permissions": permissions(),
             "schemas": generator.take_definitions(true),
         },
     })
+}
+
+/// Returns every permission, with what it means and the roles that have it.
+fn permissions() -> Value {
+    let mut all = Map::new();
+    for it in Permission::ALL {
+        let roles: Vec<&str> = it.roles().iter().map(|role| role.as_str()).collect();
+        all.insert(
+            it.as_str().to_owned(),
+            json!({ "description": it.what(), "roles": roles }),
+        );
+    }
+    all.into()
 }
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
@@ -481,7 +569,15 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if route.tag != "open" {
         let error = json!({ JSON: { "schema": of::<ErrorBody>(generator) } });
-        for (status, what) in [("401", "no or a wrong API key"), ("503", "try again later")] {
+        for (status, what) in [
+            ("401", "no accepted API key or token"),
+            ("403", "not permitted"),
+            (
+                "429",
+                "too many requests with this key; `Retry-After` says when to go on",
+            ),
+            ("503", "try again later"),
+        ] {
             responses
                 .entry(status)
                 .or_insert_with(|| json!({ "description": what, "content": error }));
@@ -504,6 +600,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     }
     if route.tag == "open" {
         operation["security"] = json!([]);
+    } else {
+        operation["x-permission"] = permission::needed(route.method, route.path).as_str().into();
     }
     operation
 }

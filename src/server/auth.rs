@@ -1,26 +1,22 @@
-//! Who a request comes from. API keys are kept as keyed digests and compared in constant time.
+//! Who a request comes from, and what that one may do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aws_lc_rs::constant_time;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::vault::Vault;
-use crate::contract::permission::Role;
-
-/// Header that carries the key.
-pub(crate) const HEADER: &str = "x-api-key";
-
-/// Length of a digest in bytes.
-const DIGEST: usize = 32;
+use super::registry::Tenant;
+use crate::contract::permission::{Permissions, Role};
+use crate::contract::{Environment, ServiceName};
 
 /// How a caller proved who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum CallerKind {
     /// A key that the server was started with: every right.
     BootstrapKey,
+    /// A key that an operator made.
+    ApiKey,
 }
 
 impl CallerKind {
@@ -28,11 +24,22 @@ impl CallerKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::BootstrapKey => "bootstrap-key",
+            Self::ApiKey => "api-key",
         }
     }
 }
 
-/// Who a request comes from: an extension of every request that the gate let through with a key.
+/// What a key of a product is narrowed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// Services that it reads.
+    pub(crate) services: Vec<ServiceName>,
+    /// Environments whose tenants it reads; empty means all.
+    pub(crate) environments: Vec<Environment>,
+}
+
+/// Who a request comes from: an extension of every request that the gate let through, but for
+/// those of open routes.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// How it proved who it is.
@@ -41,126 +48,89 @@ pub(crate) struct Caller {
     pub(crate) id: Arc<str>,
     /// Name of the key or person, for people to read.
     pub(crate) name: Arc<str>,
-    /// What it may do.
+    /// What it may do, in a word.
     pub(crate) role: Role,
+    /// What it may do.
+    pub(crate) permissions: Permissions,
+    /// What it is narrowed to; none for everything.
+    pub(crate) scope: Option<Arc<Scope>>,
     /// Where it connects from, if that is known; behind a proxy this is the proxy.
     pub(crate) peer: Option<SocketAddr>,
 }
 
 impl Caller {
-    fn bootstrap(digest: &[u8]) -> Self {
-        // Some characters of the keyed digest tell several keys apart and say nothing of them.
-        let id = format!("bootstrap-{}", &hex(digest)[..8]);
+    /// Builds a caller with everything that its role may do.
+    pub(crate) fn new(kind: CallerKind, id: &str, name: &str, role: Role) -> Self {
         Self {
-            kind: CallerKind::BootstrapKey,
+            kind,
             id: id.into(),
-            name: "bootstrap key".into(),
-            role: Role::BreakGlass,
+            name: name.into(),
+            role,
+            permissions: role.permissions(),
+            scope: None,
             peer: None,
         }
+    }
+
+    /// Refuses unless the caller reads this service.
+    pub(crate) fn reads_service(&self, service: &str) -> Result<(), ApiError> {
+        match &self.scope {
+            Some(scope) if !scope.services.iter().any(|it| it.as_str() == service) => {
+                Err(self.out_of_scope("service"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses unless the caller reads tenants of this environment.
+    pub(crate) fn reads_environment(&self, environment: &str) -> Result<(), ApiError> {
+        match self.environments() {
+            [] => Ok(()),
+            some if some.iter().any(|it| it.as_str() == environment) => Ok(()),
+            _ => Err(self.out_of_scope("environment")),
+        }
+    }
+
+    /// Refuses unless the tenant is of an environment and has a service that the caller reads.
+    pub(crate) fn reads_tenant(&self, tenant: &Tenant) -> Result<(), ApiError> {
+        self.reads_environment(tenant.environment.as_str())?;
+        match &self.scope {
+            Some(scope)
+                if !scope
+                    .services
+                    .iter()
+                    .any(|service| tenant.associations.contains_key(service)) =>
+            {
+                Err(self.out_of_scope("service"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the environments that the caller is narrowed to; none for all.
+    pub(crate) fn environments(&self) -> &[Environment] {
+        self.scope.as_ref().map_or(&[], |scope| &scope.environments)
+    }
+
+    /// The refusal of what a good key is not for.
+    ///
+    /// A 403 without a status: Lerian's client takes it for a decision ("access denied"), answers
+    /// its own caller 403 and knows that this server is well. A 401 would be an opaque error to
+    /// it: products would answer 500, as if the server were broken, and people would look for a
+    /// wrong key. A 403 *with* a status closes pools, but calls the tenant suspended, which it is
+    /// not. None of the three makes a product forget credentials that it was given before:
+    /// narrowing a key is not enough to take those back, rotating them is.
+    fn out_of_scope(&self, what: &str) -> ApiError {
+        ApiError::new(
+            StatusCode::FORBIDDEN,
+            "auth.out_of_scope",
+            format!("the key `{}` is not for this {what}", self.id),
+        )
     }
 }
 
 impl std::fmt::Display for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} `{}` ({})", self.kind.as_str(), self.name, self.id)
-    }
-}
-
-/// The accepted keys.
-#[derive(Debug)]
-pub(crate) struct ApiKeys {
-    bootstrap: Vec<(Vec<u8>, Caller)>,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Returns the stored form of a key's digest.
-pub(crate) fn stored_digest(vault: &Vault, key: &str) -> String {
-    hex(vault.api_key_digest(key.as_bytes()).as_ref())
-}
-
-impl ApiKeys {
-    /// Takes stored digests; what is not one is left out.
-    pub(crate) fn new(stored: &[String]) -> Self {
-        let bootstrap = stored
-            .iter()
-            .filter_map(|hex| {
-                (0..hex.len())
-                    .step_by(2)
-                    .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
-                    .collect::<Option<Vec<u8>>>()
-            })
-            .filter(|digest| digest.len() == DIGEST)
-            .map(|digest| {
-                let caller = Caller::bootstrap(&digest);
-                (digest, caller)
-            })
-            .collect();
-        Self { bootstrap }
-    }
-
-    /// Returns who a request comes from; refuses one without an accepted key. Never with 403:
-    /// products would report that as "access denied" for the tenant.
-    pub(crate) fn caller(&self, vault: &Vault, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let Some(key) = headers.get(HEADER).filter(|key| !key.is_empty()) else {
-            return Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "auth.missing_key",
-                "the request has no `X-API-Key`",
-            ));
-        };
-        let digest = vault.api_key_digest(key.as_bytes());
-        // Every digest is compared, so that time does not tell which one it was.
-        let mut found = None;
-        for (stored, caller) in &self.bootstrap {
-            if constant_time::verify_slices_are_equal(stored, digest.as_ref()).is_ok() {
-                found = Some(caller);
-            }
-        }
-        found.cloned().ok_or_else(|| {
-            ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "auth.invalid_key",
-                "the `X-API-Key` of the request is not accepted here",
-            )
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::Secret;
-
-    #[test]
-    fn only_the_very_key_is_accepted() {
-        let vault = Vault::new(&Secret::new("0123456789abcdef")).unwrap();
-        let keys = ApiKeys::new(&[
-            stored_digest(&vault, "first"),
-            stored_digest(&vault, "second"),
-        ]);
-        let check = |key: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            if let Some(key) = key {
-                headers.insert(HEADER, key.parse().unwrap());
-            }
-            keys.caller(&vault, &headers)
-                .map(|caller| caller.id.to_string())
-                .map_err(|error| error.code)
-        };
-        let id = |key: &str| format!("bootstrap-{}", &stored_digest(&vault, key)[..8]);
-        assert_eq!(check(Some("first")), Ok(id("first")));
-        assert_eq!(check(Some("second")), Ok(id("second")));
-        assert_eq!(check(Some("First")), Err("auth.invalid_key"));
-        assert_eq!(check(Some("")), Err("auth.missing_key"));
-        assert_eq!(check(None), Err("auth.missing_key"));
-        assert!(!stored_digest(&vault, "first").contains("first"));
     }
 }

@@ -5,6 +5,7 @@ mod auth;
 mod connection;
 mod error;
 mod freshness;
+mod keys;
 mod limits;
 mod listener;
 mod master;
@@ -67,12 +68,40 @@ pub struct ServerSettings {
     pub jobs: usize,
     /// Longest time that open requests are given at shutdown.
     pub drain: Duration,
+    /// Who is let in besides those with `api_keys`.
+    pub access: AccessSettings,
     /// What clients may take.
     pub limits: Limits,
     /// Certificate and key; plain HTTP without.
     pub tls: Option<ServerTls>,
     /// Notified once `/readyz` answers 200 for the first time.
     pub ready: Arc<Notify>,
+}
+
+/// Who is let in, and how often.
+#[derive(Debug, Clone)]
+pub struct AccessSettings {
+    /// Requests per second of one key that has no limit of its own; 0 for no limit. Keys of
+    /// [`ServerSettings::api_keys`] have none.
+    pub rate_limit: u32,
+    /// Forget the keys of [`ServerSettings::api_keys`] of earlier runs: only keys that operators
+    /// made are accepted, and tokens.
+    pub forget_api_keys: bool,
+}
+
+impl AccessSettings {
+    /// The limit when nobody names one: about what two cores answer, so that one key alone can
+    /// use the server, and never more than that.
+    pub const RATE_LIMIT: u32 = 100_000;
+}
+
+impl Default for AccessSettings {
+    fn default() -> Self {
+        Self {
+            rate_limit: Self::RATE_LIMIT,
+            forget_api_keys: false,
+        }
+    }
 }
 
 /// Where a registry is kept.
@@ -114,6 +143,9 @@ pub enum ServerError {
     /// The master key does not open what is in the registry.
     #[error("the master key does not fit the registry: {0}")]
     MasterKey(String),
+    /// Nobody could use the server.
+    #[error("{0}")]
+    NoAccess(String),
     /// A file that TLS needs cannot be used.
     #[error("`{path}` cannot be used for TLS: {reason}")]
     Tls {

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::auth::{ApiKeys, stored_digest};
 use super::freshness::{self, Freshness};
+use super::keys::{self as api_keys, ApiKeys, stored_digest};
 use super::listener::{self, Front, Phase};
 use super::metrics::Metrics;
 use super::operations::{self, Leases, Progress};
@@ -85,7 +85,7 @@ pub(super) async fn serve(
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
         Arc::clone(&tenancy),
-        keys,
+        Arc::clone(&keys),
         ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             event_redis: settings
@@ -109,6 +109,11 @@ pub(super) async fn serve(
     ));
     let mut helpers = vec![
         tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(api_keys::watch(
+            keys,
+            Arc::clone(&tenancy.registry),
+            closing.clone(),
+        )),
         tokio::spawn(rekey::work(Arc::clone(&tenancy), closing.clone())),
     ];
     if let Some(redis) = settings.event_redis {
@@ -237,7 +242,7 @@ impl Drop for AbortOnDrop {
 struct Opened {
     registry: Arc<dyn Registry>,
     vault: Vault,
-    keys: ApiKeys,
+    keys: Arc<ApiKeys>,
 }
 
 /// Opens the registry where it is.
@@ -283,14 +288,25 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
         .filter(|key| !key.is_empty())
         .map(|key| stored_digest(&vault, key.expose()))
         .collect();
+    if settings.access.forget_api_keys {
+        registry.forget_api_keys().await.map_err(read)?;
+    }
     let stored = registry.api_keys(digests).await.map_err(read)?;
-    if stored.is_empty() {
-        tracing::warn!("no API key is accepted: every request but the open ones is refused");
+    let keys = ApiKeys::new(&stored, settings.access.rate_limit);
+    keys.refresh(registry.as_ref()).await.map_err(read)?;
+    if !keys.has_operator() {
+        if settings.access.forget_api_keys {
+            registry.close().await;
+            return Err(ServerError::NoAccess(
+                "no key of an operator is active, and no other key is to be accepted: nobody could use this server".into(),
+            ));
+        }
+        tracing::warn!("no key of an operator is accepted: nobody can change anything");
     }
     Ok(Opened {
         registry,
         vault,
-        keys: ApiKeys::new(&stored),
+        keys: Arc::new(keys),
     })
 }
 

@@ -406,6 +406,16 @@ impl Vault {
         self.open_sealed(sealed, &place.context())
     }
 
+    /// Seals an answer that is kept for a repeated request.
+    pub(crate) fn seal_answer(&self, replay: &str, body: &str) -> String {
+        self.seal(body, &format!("replays/{replay}"))
+    }
+
+    /// Opens an answer that was kept for a repeated request.
+    pub(crate) fn open_answer(&self, replay: &str, sealed: &str) -> Result<Secret, SealError> {
+        self.open_sealed(sealed, &format!("replays/{replay}"))
+    }
+
     /// Seals the password hash of a tenant's owner.
     pub(crate) fn seal_owner(&self, tenant: &TenantId, hash: &str) -> String {
         self.seal(hash, &owner_context(tenant))

@@ -55,7 +55,13 @@ func createCase(ctx context.Context, w *world) error {
 	invalidCode, invalidErr := m.call(ctx, http.MethodPost, "/v1/tenants", invalid, nil)
 	unauthorised := newManager(m.url, "not the key")
 	wrongCode, wrongErr := unauthorised.call(ctx, http.MethodPost, "/v1/tenants", spec, nil)
+	// A client with a service account sends its token besides the key. Where no Access Manager is
+	// configured nobody can judge it, and the key decides.
+	account := newManager(m.url, m.key)
+	account.bearer = token("00000000000040008000000000000000")
+	accountCode, accountErr := account.call(ctx, http.MethodPost, "/v1/tenants", newTenant(m.slug("account")), nil)
 	return errors.Join(
+		status("a key and a token", accountCode, accountErr, 201),
 		status("another identity", code, err, 409),
 		expect("the tenant of the repeat", again, made),
 		expect("status", made.Status, "active"),

@@ -503,6 +503,8 @@ func rotationSilentCase(ctx context.Context, w *world, lib library) error {
 	m := w.manager
 	quick := ledger
 	quick.revalidation = 100 * time.Millisecond
+	// Each module checks for itself, so two pools need not be closed at the same instant.
+	quick.modules = []string{"transaction"}
 	p, err := newProduct(ctx, w, lib, quick, false)
 	if err != nil {
 		return err
@@ -554,8 +556,11 @@ func settingsCase(ctx context.Context, w *world, lib library) error {
 	if err := p.heard(ctx, "tenant.connections.updated", t.id); err != nil {
 		return err
 	}
+	// The event alone has changed the pool that is in use.
+	who, whoErr := p.identity(ctx, t.id, "")
 	got, err := p.client.configuration(ctx, t.id, "tracer")
-	return errors.Join(err, expect("maxOpenConns", got.maxOpenConns, 3))
+	return errors.Join(whoErr, expect("limit of the pool", who.Limit, 3),
+		err, expect("maxOpenConns", got.maxOpenConns, 3))
 }
 
 func invalidateCase(ctx context.Context, w *world, lib library) error {

@@ -14,8 +14,10 @@ import (
 
 // manager calls the Tenant Manager as its operators and Lerian's provisioning service do.
 type manager struct {
-	url    string
-	key    string
+	url string
+	key string
+	// bearer is sent along when it is set, as by a service that was given an account.
+	bearer string
 	client *http.Client
 	next   atomic.Int64
 	run    int64
@@ -51,6 +53,9 @@ func (m *manager) call(ctx context.Context, method, path string, body, answer an
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("X-API-Key", m.key)
+	if m.bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+m.bearer)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -36,6 +36,8 @@ type identity struct {
 	Role     string `json:"role"`
 	Database string `json:"database"`
 	Schema   string `json:"schema"`
+	// Limit is the most connections of the pool; 0 is unlimited.
+	Limit int `json:"limit"`
 }
 
 // refusal is the middleware's answer when a tenant cannot be served.
@@ -76,6 +78,7 @@ func newProduct(ctx context.Context, w *world, lib library, s settings, events b
 		if err != nil {
 			return failed(c, err)
 		}
+		seen.Limit = db.Stats().MaxOpenConnections
 		return c.JSON(seen)
 	})
 	p.app.Post("/rows", func(c *fiber.Ctx) error {

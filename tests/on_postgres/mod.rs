@@ -5,6 +5,8 @@
 mod server_contract;
 #[path = "../server_events.rs"]
 mod server_events;
+#[path = "../server_keys.rs"]
+mod server_keys;
 #[path = "../server_operations.rs"]
 mod server_operations;
 #[path = "../server_plans.rs"]

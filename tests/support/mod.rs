@@ -18,12 +18,14 @@ mod script;
 mod server;
 mod servers;
 pub(crate) mod stack;
+mod terminal;
 
 pub(crate) use process::ServerProcess;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
 pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, connection, programs, session};
+pub(crate) use terminal::Terminal;
 
 use std::future::Future;
 use std::sync::LazyLock;

@@ -26,15 +26,15 @@ fn postgres_url(postgres: &PostgresEndpoint) -> url::Url {
     url.set_host(Some(&postgres.host)).expect("a host");
     url.set_port(Some(postgres.port)).expect("a port");
     url.set_username(&postgres.user).expect("a user");
-    url.set_password(Some(&expose(&postgres.password)))
+    url.set_password(Some(&expose(postgres.password.as_ref())))
         .expect("a password");
     url.set_path(&postgres.database);
     url.set_query(Some("sslmode=disable"));
     url
 }
 
-fn expose(secret: &Option<Secret>) -> String {
-    let secret = secret.as_ref().expect("the test server has a password");
+fn expose(secret: Option<&Secret>) -> String {
+    let secret = secret.expect("the test server has a password");
     secret.expose().to_owned()
 }
 
@@ -74,7 +74,10 @@ impl ServerProcess {
         if let Some(redis) = redis {
             room.set("MULTI_TENANT_REDIS_HOST", &redis.host);
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
-            room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
+            room.set(
+                "MULTI_TENANT_REDIS_PASSWORD",
+                expose(redis.password.as_ref()),
+            );
         }
         let mut process = Self {
             room,

@@ -66,6 +66,7 @@ impl Server {
             rotation_grace: Duration::from_mins(5),
             jobs: 4,
             drain: Duration::from_secs(10),
+            access: lerianctl::server::AccessSettings::default(),
             limits: Limits::default(),
             tls: None,
             ready: Arc::default(),
@@ -170,9 +171,12 @@ impl Server {
         let deadline = std::time::Instant::now() + Duration::from_mins(1);
         loop {
             let task = self.task.as_ref().expect("the server was started");
-            if task.is_finished() {
-                panic!("the server ended at its start: {:?}", self.shut_down());
-            }
+            let ended = task.is_finished();
+            assert!(
+                !ended,
+                "the server ended at its start: {:?}",
+                self.shut_down()
+            );
             if block_on(status(url.clone())) == Some(200) {
                 return;
             }

@@ -255,6 +255,7 @@ fn server_settings(
         rotation_grace: args.rotation_grace,
         jobs: 4,
         drain: Duration::from_secs(5),
+        access: crate::server::AccessSettings::default(),
         limits: Limits::default(),
         tls: None,
         ready: Arc::default(),

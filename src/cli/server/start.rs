@@ -19,7 +19,7 @@ use crate::contract::catalogue::Catalogue;
 use crate::link::postgres::PostgresEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
-use crate::server::ServerSettings;
+use crate::server::{AccessSettings, ServerSettings};
 
 /// Largest catalogue file.
 const CATALOGUE_BYTES: u64 = 1024 * 1024;
@@ -78,6 +78,14 @@ pub struct StartArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     drain: Duration,
 
+    /// Accept none of the keys that earlier starts were given: only keys of `lerianctl key create`
+    #[arg(long, conflicts_with = "service_key_file")]
+    no_service_key: bool,
+
+    /// Requests per second of one key that has no limit of its own; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = AccessSettings::RATE_LIMIT)]
+    rate_limit: u32,
+
     /// File that is written once everything answers: addresses as JSON
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -109,6 +117,10 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         rotation_grace: args.rotation_grace,
         jobs: usize::from(args.jobs),
         drain: args.drain,
+        access: AccessSettings {
+            rate_limit: args.rate_limit,
+            forget_api_keys: args.no_service_key,
+        },
         limits: args.limits.limits(),
         tls,
         ready: Arc::default(),
@@ -143,6 +155,16 @@ fn secret(
 
 fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> {
     let mut keys = Vec::new();
+    if args.no_service_key {
+        if run.environment.variable(SERVICE_KEY_VARIABLE).is_some() {
+            return Err(Failure::new(
+                Kind::Usage,
+                "usage",
+                format!("`--no-service-key` and {SERVICE_KEY_VARIABLE} exclude each other"),
+            ));
+        }
+        return Ok(keys);
+    }
     for file in &args.service_key_file {
         keys.push(run.read_secret(file, "the API key")?);
     }

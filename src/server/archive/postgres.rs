@@ -14,7 +14,12 @@ use crate::server::registry::postgres::PostgresRegistry;
 const BITE: i32 = 500;
 
 /// What is this server's or this database's own, and no content: see `0001_initial.sql`.
-const OWN_TABLES: [&str; 2] = ["schema_migrations", "publisher"];
+const OWN_TABLES: [&str; 4] = [
+    "schema_migrations",
+    "publisher",
+    "meta",
+    "access_keys_revision",
+];
 const OWN_COLUMNS: [(&str, &str); 3] = [
     ("tenants", "change"),
     ("operations", "holder"),
@@ -32,6 +37,8 @@ struct Table {
     columns: Vec<Column>,
     key: Vec<String>,
     needs: Vec<String>,
+    /// Whether its rows point to each other: then they are written all at once.
+    needs_itself: bool,
 }
 
 fn quoted(name: &str) -> String {
@@ -50,7 +57,9 @@ async fn tables(transaction: &Transaction<'_>) -> Result<Vec<Table>, Trouble> {
                      WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = k.attnum),
                     (SELECT coalesce(array_agg(DISTINCT f.relname::text), '{}')
                      FROM pg_constraint r JOIN pg_class f ON f.oid = r.confrelid
-                     WHERE r.conrelid = c.oid AND r.contype = 'f' AND r.confrelid <> c.oid)
+                     WHERE r.conrelid = c.oid AND r.contype = 'f' AND r.confrelid <> c.oid),
+                    EXISTS (SELECT 1 FROM pg_constraint r
+                            WHERE r.conrelid = c.oid AND r.contype = 'f' AND r.confrelid = c.oid)
              FROM pg_class c
              WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
              ORDER BY c.relname",
@@ -77,6 +86,7 @@ async fn tables(transaction: &Transaction<'_>) -> Result<Vec<Table>, Trouble> {
                 .collect(),
             key: key.ok_or_else(|| Trouble::Registry(format!("table `{name}` has no key")))?,
             needs: row.get(3),
+            needs_itself: row.get(4),
             name,
         });
     }
@@ -319,7 +329,11 @@ async fn fill(
             values.join(", ")
         ))
         .await?;
-    let bite = usize::try_from(BITE).unwrap_or(1);
+    let bite = if table.needs_itself {
+        usize::MAX
+    } else {
+        usize::try_from(BITE).unwrap_or(1)
+    };
     let mut rows: Vec<Value> = Vec::new();
     loop {
         let row = match reader.next()? {

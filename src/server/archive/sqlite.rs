@@ -11,8 +11,9 @@ use super::{Trouble, compare};
 use crate::server::registry::migrations::{migrate, migrate_or_plan};
 use crate::server::registry::sqlite::{FileLock, SqliteRegistry};
 
-/// Tables that are no content.
-const NOT_CONTENT: &str = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name <> 'schema_migrations'";
+/// Tables that are content, and not this file's or this server's own.
+const CONTENT: &str =
+    "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN ('schema_migrations', 'meta')";
 
 /// A table of the registry.
 struct Table {
@@ -36,7 +37,7 @@ fn list(names: &[String]) -> String {
 /// Returns the tables, those that others point to first.
 fn tables(connection: &Connection) -> Result<Vec<Table>, Trouble> {
     let mut names = connection.prepare(&format!(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND {NOT_CONTENT} ORDER BY name"
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND {CONTENT} ORDER BY name"
     ))?;
     let names = names
         .query_map([], |row| row.get(0))?
@@ -146,6 +147,16 @@ pub(super) fn write(path: &Path, file: &Path, settled: bool) -> Result<Vec<Table
         return Err(super::out_of_date());
     }
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    let earlier: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'master_check')",
+        [],
+        |row| row.get(0),
+    )?;
+    if earlier {
+        return Err(Trouble::Registry(
+            "its secrets are sealed as earlier versions did: start a server on it once".into(),
+        ));
+    }
     // One moment, however long it takes to write it down.
     let snapshot = connection.unchecked_transaction()?;
     let mut writer = Writer::create(file)?;

@@ -21,6 +21,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("0001_initial.sql"),
     },
     Migration {
+        version: 2,
+        name: "keys",
+        sql: include_str!("0002_keys.sql"),
+    },
+    Migration {
         version: 5,
         name: "data keys",
         sql: include_str!("0005_data_keys.sql"),

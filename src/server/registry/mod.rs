@@ -4,6 +4,7 @@
 //! operations and events. A commit is refused as stale when the tenant changed since it was
 //! read, so rules stay pure and any number of writers is safe.
 
+pub(crate) mod keys;
 pub(crate) mod migrations;
 pub(crate) mod model;
 mod operation;
@@ -23,9 +24,10 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
+pub(crate) use keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey};
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
     StoredOwner, Tenant,
@@ -218,8 +220,21 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError>;
-    /// Counts the tenants that `service` is active for.
-    async fn count_active(&self, service: &str) -> Result<u64, RegistryError>;
+    /// Counts the tenants that `service` is active for, of `environments` only unless there are
+    /// none.
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError>;
+    /// As [`Registry::active`], of tenants of `environments` only.
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError>;
     /// Returns up to `limit` databases that exist, by tenant, service and module.
     async fn databases(
         &self,
@@ -314,6 +329,31 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Notes how many subscribers received each event.
     async fn published(&self, receivers: Vec<(i64, u64)>) -> Result<(), RegistryError>;
 
+    /// Returns how often keys were changed: cheap, and asked all the time.
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError>;
+    /// Returns every key that is active at `now`.
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError>;
+    /// Returns the keys of this id or name, ended ones included, the newest first.
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError>;
+    /// Returns up to `limit` keys, the newest first, before `before`.
+    async fn access_keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<AccessKey>, RegistryError>;
+    /// Keeps a new key. Stale when its name is taken, or when the key that it takes over from has
+    /// ended or has a successor.
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError>;
+    /// Withdraws keys.
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError>;
+    /// Notes when keys were last used.
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError>;
+
     /// Returns the answer kept under an idempotency key.
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
@@ -321,6 +361,8 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
     /// `digests` is empty. Returns the accepted ones.
     async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError>;
+    /// Forgets the digests of the keys that servers were started with.
+    async fn forget_api_keys(&self) -> Result<(), RegistryError>;
 
     /// Returns what others do from now on; `None` when there can be no others.
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>>;
@@ -351,6 +393,9 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn writable(&self) -> Result<(), RegistryError>;
     /// Returns figures for `/metrics`.
     async fn statistics(&self) -> Result<Statistics, RegistryError>;
+    /// Runs statements for the numbers from `first` to `last`, to see what many rows cost.
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32);
     /// Finishes what was asked for and lets go of the files.
     async fn close(&self);
 }

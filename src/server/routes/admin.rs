@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::extract::{Asked, Order, Segments, tenant};
 use super::{Shared, json, reply, stream};
+use crate::contract::permission::Permission;
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::service::{RawAdd, RawChange, RawCreate, RawTenantQuery, RawUpdate, to_body};
 
@@ -36,8 +39,13 @@ pub(super) async fn list(
 /// `POST /v1/admin/tenants`.
 pub(super) async fn create(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     order: Order<RawCreate>,
 ) -> Result<Response, ApiError> {
+    if order.body.forces() {
+        app.require(&caller, Permission::BreakGlass, "`force`")
+            .await?;
+    }
     let answer = app.tenancy.admin_create(order.body, order.intent);
     answer.await.map(reply)
 }
@@ -65,9 +73,14 @@ pub(super) async fn update(
 /// `POST /v1/admin/tenants/{tenant}/{action}`.
 pub(super) async fn change(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments((name, action)): Segments<(String, String)>,
     order: Order<RawChange>,
 ) -> Result<Response, ApiError> {
+    if order.body.drops_data() {
+        app.require(&caller, Permission::BreakGlass, "`dropData`")
+            .await?;
+    }
     let tenant = tenant(&name)?;
     let (tenancy, body, intent) = (&app.tenancy, order.body, order.intent);
     let answer = match action.as_str() {
@@ -95,9 +108,14 @@ pub(super) async fn verify(
 /// `POST /v1/admin/tenants/{tenant}/services/{service}`.
 pub(super) async fn add_service(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments((name, service)): Segments<(String, String)>,
     order: Order<RawAdd>,
 ) -> Result<Response, ApiError> {
+    if order.body.forces() {
+        app.require(&caller, Permission::BreakGlass, "`force`")
+            .await?;
+    }
     let tenant = tenant(&name)?;
     let answer = app
         .tenancy
@@ -108,9 +126,14 @@ pub(super) async fn add_service(
 /// `POST …/services/{service}/{action}`.
 pub(super) async fn change_service(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments((name, service, action)): Segments<(String, String, String)>,
     order: Order<RawChange>,
 ) -> Result<Response, ApiError> {
+    if order.body.drops_data() {
+        app.require(&caller, Permission::BreakGlass, "`dropData`")
+            .await?;
+    }
     let tenant = tenant(&name)?;
     let (tenancy, body, intent) = (&app.tenancy, order.body, order.intent);
     let answer = match action.as_str() {

@@ -1,11 +1,13 @@
 //! The contract: endpoints 1 to 7, as Lerian's products call them.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::extract::{Asked, Order, Segments, tenant_id};
 use super::{Shared, json, reply, stream};
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::service::{RawAssociate, RawContractCreate, to_body};
 
@@ -21,9 +23,10 @@ pub(super) async fn create(
 /// `GET /v1/tenants/{tenantId}`.
 pub(super) async fn view(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments(id): Segments<String>,
 ) -> Result<Response, ApiError> {
-    let view = app.tenancy.contract_view(&id).await?;
+    let view = app.tenancy.contract_view(&id, &caller).await?;
     Ok(json(StatusCode::OK, to_body(&view)?))
 }
 
@@ -37,20 +40,25 @@ pub(super) struct ActiveQuery {
 /// `GET /v1/tenants/active?service=`.
 pub(super) async fn active(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<ActiveQuery>,
 ) -> Result<Response, ApiError> {
     if query.service.is_empty() {
         return Err(ApiError::malformed("service: is required"));
     }
-    stream::active(app, query.service).await
+    caller.reads_service(&query.service)?;
+    stream::active(app, query.service, caller.environments().to_vec()).await
 }
 
 /// `GET …/associations/{service}/connections`.
 pub(super) async fn connections(
     State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Segments((id, service)): Segments<(String, String)>,
 ) -> Result<Response, ApiError> {
+    caller.reads_service(&service)?;
     let answer = app.tenancy.connections(&id, &service).await?;
+    caller.reads_environment(&answer.environment)?;
     Ok(json(answer.status, answer.body))
 }
 

@@ -2,6 +2,7 @@
 //! in the log. One layer, because the connections endpoint is asked very often.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -10,7 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
-use super::{Access, Shared};
+use super::{Access, Need, Shared};
+use crate::contract::permission::Permission;
 use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::listener::Peer;
@@ -26,6 +28,28 @@ pub(super) struct Gate {
     pub(super) app: Shared,
     pub(super) access: Access,
     pub(super) route: &'static str,
+    pub(super) needs: Arc<[Need]>,
+}
+
+impl Gate {
+    /// Returns what a request needs. What is not in the table needs break-glass, and so does an
+    /// action whose name is written in an unusual way.
+    fn needed(&self, request: &Request) -> Permission {
+        let method = match request.method() {
+            &Method::HEAD => "GET",
+            other => other.as_str(),
+        };
+        let last = request.uri().path().rsplit('/').next();
+        let mut general = Permission::BreakGlass;
+        for need in self.needs.iter().filter(|need| need.method == method) {
+            match need.action {
+                Some(action) if Some(action) == last => return need.permission,
+                Some(_) => {}
+                None => general = need.permission,
+            }
+        }
+        general
+    }
 }
 
 /// Lets a request through, or answers it.
@@ -35,7 +59,7 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let method = word(request.method());
     let changes = !request.method().is_safe();
 
-    let caller = identify(&gate, &mut request);
+    let caller = identify(&gate, &mut request).await;
     let who = caller.as_ref().ok().and_then(Option::as_ref).cloned();
     let mut response = match caller {
         Err(refusal) => refusal.into_response(),
@@ -63,13 +87,15 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
 }
 
 /// Finds out who asks, and leaves that with the request; nobody in particular on open routes.
-fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiError> {
+async fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiError> {
     if gate.access == Access::Open {
         return Ok(None);
     }
     let app = &gate.app;
     let mut caller = app.keys.caller(&app.tenancy.vault, request.headers())?;
     caller.peer = peer(request);
+    let needed = gate.needed(request);
+    app.require(&caller, needed, gate.route).await?;
     request.extensions_mut().insert(caller.clone());
     Ok(Some(caller))
 }

@@ -5,6 +5,7 @@ mod contract;
 mod extract;
 mod gate;
 mod health;
+mod keys;
 mod operations;
 mod rekey;
 mod stream;
@@ -23,11 +24,13 @@ use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::auth::ApiKeys;
+use super::auth::{Caller, CallerKind};
 use super::error::ApiError;
+use super::keys::ApiKeys;
 use super::limits::Limits;
 use super::service::{Reply, Tenancy};
 use crate::contract::admin::ServerInfo;
+use crate::contract::permission::{Permission, ROUTES};
 
 use Access::{Keyed, Open};
 pub(crate) use health::is_ready;
@@ -41,7 +44,7 @@ pub(crate) struct App {
     /// The rules.
     pub(crate) tenancy: Arc<Tenancy>,
     /// Accepted keys.
-    pub(crate) keys: ApiKeys,
+    pub(crate) keys: Arc<ApiKeys>,
     /// What the server says of itself.
     pub(crate) info: ServerInfo,
     /// Key set for development tokens.
@@ -60,7 +63,7 @@ impl App {
     /// Puts together what routes need.
     pub(crate) fn new(
         tenancy: Arc<Tenancy>,
-        keys: ApiKeys,
+        keys: Arc<ApiKeys>,
         info: ServerInfo,
         jwks: Option<String>,
         recovered: Arc<AtomicBool>,
@@ -78,6 +81,47 @@ impl App {
             closing,
             readiness: Readiness::default(),
         }
+    }
+
+    /// Tells whether a caller may do something.
+    #[expect(clippy::unused_async, reason = "tokens are asked about elsewhere")]
+    pub(crate) async fn permits(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+    ) -> Result<bool, ApiError> {
+        Ok(caller.permissions.has(permission))
+    }
+
+    /// Refuses unless a caller may do something; `what` is that something, for the message.
+    pub(crate) async fn require(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        what: &str,
+    ) -> Result<(), ApiError> {
+        if !self.permits(caller, permission).await? {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "auth.not_permitted",
+                format!(
+                    "{what} needs `{}`, which `{}` of role `{}` does not have",
+                    permission.as_str(),
+                    caller.name,
+                    caller.role.as_str()
+                ),
+            ));
+        }
+        if permission == Permission::BreakGlass {
+            tracing::warn!(
+                %caller,
+                peer = caller.peer.map(tracing::field::display),
+                what,
+                bootstrap = caller.kind == CallerKind::BootstrapKey,
+                "BREAK GLASS: something that cannot be undone, or overrides a safeguard"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +204,10 @@ pub(crate) fn router(app: Shared) -> Router {
         "/v1/admin/tenants/{tenant}/services/{service}/{action}",
         post(admin::change_service),
     );
+    add(Keyed, "/v1/admin/keys", get(keys::list).post(keys::create));
+    add(Keyed, "/v1/admin/keys/{key}", get(keys::show));
+    add(Keyed, "/v1/admin/keys/{key}/rotate", post(keys::rotate));
+    add(Keyed, "/v1/admin/keys/{key}/revoke", post(keys::revoke));
     add(
         Keyed,
         "/v1/admin/rekey",
@@ -192,10 +240,48 @@ fn gated(
         app: Arc::clone(app),
         access,
         route,
+        needs: needs(route).into(),
     };
     methods
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state, gate))
+}
+
+/// What a method of a route needs.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    method: &'static str,
+    /// The last segment that it is about, where one route stands for several actions.
+    action: Option<&'static str>,
+    permission: Permission,
+}
+
+/// Returns what the methods and actions of a route need.
+fn needs(route: &str) -> Vec<Need> {
+    let parts: Vec<&str> = route.split('/').collect();
+    let is_open = |part: &str| part.starts_with('{');
+    let mut found = Vec::new();
+    for (method, path, permission) in ROUTES {
+        let row: Vec<&'static str> = path.split('/').collect();
+        let (Some(last), Some(own)) = (row.last(), parts.last()) else {
+            continue;
+        };
+        let before = row.len() - 1;
+        let fits = row.len() == parts.len()
+            && row[..before]
+                .iter()
+                .zip(&parts[..before])
+                .all(|(row, part)| row == part || (is_open(row) && is_open(part)));
+        let action = (is_open(own) && !is_open(last)).then_some(*last);
+        if fits && (last == own || is_open(own)) {
+            found.push(Need {
+                method,
+                action,
+                permission: *permission,
+            });
+        }
+    }
+    found
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

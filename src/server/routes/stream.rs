@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Shared, json};
 use crate::contract::admin::DatabaseRecord;
 use crate::contract::wire::ActiveTenant;
-use crate::contract::{ServiceName, TenantId};
+use crate::contract::{Environment, ServiceName, TenantId};
 use crate::server::error::ApiError;
 use crate::server::registry::RegistryError;
 
@@ -90,23 +90,36 @@ fn append<T: Serialize>(text: &mut Vec<u8>, items: &[T], mut first: bool) -> Res
 }
 
 /// `GET /v1/tenants/active`: a bare array, as the contract wants it.
-pub(super) async fn active(app: Shared, service: String) -> Result<Response, ApiError> {
+pub(super) async fn active(
+    app: Shared,
+    service: String,
+    environments: Vec<Environment>,
+) -> Result<Response, ApiError> {
     let registry = std::sync::Arc::clone(&app.tenancy.registry);
+    let (asked, scope) = (service.clone(), environments.clone());
     let fetch: Fetch<ActiveTenant> = Box::new(move |last| {
         let (registry, service) = (registry.clone(), service.clone());
+        let environments = environments.clone();
         Box::pin(async move {
             let after = last.map(|last| last.id);
-            registry.active(&service, after.as_deref(), PAGE).await
+            let after = after.as_deref();
+            if environments.is_empty() {
+                registry.active(&service, after, PAGE).await
+            } else {
+                registry
+                    .active_in(&service, &environments, after, PAGE)
+                    .await
+            }
         })
     });
-    let probe = app.tenancy.registry.active(&service, None, PAGE).await;
-    let first = app.tenancy.noted(probe)?;
+    let first = app.tenancy.noted(fetch(None).await)?;
+    let expected = expected_length(&app, &asked, &scope, &first).await?;
     let mut response = pages(&app, "[", "]", fetch).await?;
-    if let Some(bytes) = expected_length(&app, &service, &first).await?
+    if let Some(bytes) = expected
         && bytes > OFFICIAL_LIMIT
     {
         tracing::warn!(
-            service,
+            service = asked,
             bytes,
             limit = OFFICIAL_LIMIT,
             "Lerian's client library refuses an answer of this length: products do not learn of these tenants at their start"
@@ -126,6 +139,7 @@ pub(super) async fn active(app: Shared, service: String) -> Result<Response, Api
 async fn expected_length(
     app: &Shared,
     service: &str,
+    environments: &[Environment],
     first: &[ActiveTenant],
 ) -> Result<Option<u64>, ApiError> {
     if first.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
@@ -133,9 +147,8 @@ async fn expected_length(
     }
     let mut page = Vec::new();
     append(&mut page, first, true)?;
-    let count = app
-        .tenancy
-        .noted(app.tenancy.registry.count_active(service).await)?;
+    let counted = app.tenancy.registry.count_active(service, environments);
+    let count = app.tenancy.noted(counted.await)?;
     let page = u64::try_from(page.len()).unwrap_or(u64::MAX);
     Ok(Some(page.saturating_mul(count) / u64::from(PAGE)))
 }

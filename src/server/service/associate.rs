@@ -37,6 +37,13 @@ pub(crate) struct RawAdd {
     expect_plan: Option<String>,
 }
 
+impl RawAdd {
+    /// Returns true when a safeguard is to be overridden.
+    pub(crate) fn forces(&self) -> bool {
+        self.force
+    }
+}
+
 /// An association that is asked for.
 #[derive(Debug, Clone)]
 struct Wanted {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -25,6 +25,8 @@ const PER_SHARD: usize = 1024;
 pub(crate) struct Answer {
     /// Status.
     pub(crate) status: StatusCode,
+    /// Environment of the tenant.
+    pub(crate) environment: Arc<str>,
     /// Body. Holds passwords.
     pub(crate) body: Bytes,
 }
@@ -179,6 +181,7 @@ impl Tenancy {
         let (tenant, sealed) = found.ok_or_else(unknown)?;
         let association = tenant.associations.get(&service).ok_or_else(unknown)?;
         self.learn_keys(sealed.values()).await;
+        let environment = Arc::from(tenant.environment.as_str());
         let answer = match tenant.pair(&service) {
             Pair::Active => {
                 let mut config = self.config(&tenant, &service, association, &sealed)?;
@@ -186,6 +189,7 @@ impl Tenancy {
                 wipe(&mut config);
                 Answer {
                     status: StatusCode::OK,
+                    environment,
                     body: Bytes::from(body?),
                 }
             }
@@ -193,6 +197,7 @@ impl Tenancy {
                 let refusal = refusal(other, &tenant, &service);
                 Answer {
                     status: refusal.status,
+                    environment,
                     body: Bytes::from(to_body(&refusal.body())?),
                 }
             }
@@ -329,6 +334,7 @@ mod tests {
     fn answer(text: &'static str) -> Answer {
         Answer {
             status: StatusCode::OK,
+            environment: "staging".into(),
             body: Bytes::from_static(text.as_bytes()),
         }
     }

@@ -70,6 +70,13 @@ pub(crate) struct RawCreate {
     expect_plan: Option<String>,
 }
 
+impl RawCreate {
+    /// Returns true when a safeguard is to be overridden.
+    pub(crate) fn forces(&self) -> bool {
+        self.force
+    }
+}
+
 /// A tenant that is asked for.
 #[derive(Debug)]
 pub(crate) struct NewTenant {

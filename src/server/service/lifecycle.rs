@@ -32,6 +32,11 @@ pub(crate) struct RawChange {
 }
 
 impl RawChange {
+    /// Returns true when data would be lost.
+    pub(crate) fn drops_data(&self) -> bool {
+        self.drop_data
+    }
+
     /// Checks what all changes have in common; returns the service that it is narrowed to.
     pub(super) fn checked(
         &self,

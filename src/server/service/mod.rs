@@ -30,6 +30,7 @@ pub(crate) use lifecycle::RawChange;
 pub(crate) use payloads::event;
 pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
 pub(crate) use update::RawUpdate;
+pub(crate) use validate::Problems;
 
 use super::error::ApiError;
 use super::freshness::Freshness;
@@ -306,7 +307,7 @@ impl Tenancy {
     }
 
     /// Returns the answer that was given to the same request before.
-    async fn replayed(&self, intent: &Intent) -> Result<Option<Reply>, ApiError> {
+    pub(crate) async fn replayed(&self, intent: &Intent) -> Result<Option<Reply>, ApiError> {
         let Some((key, fingerprint)) = &intent.repeat else {
             return Ok(None);
         };

@@ -16,6 +16,7 @@ use crate::contract::ids::TenantRef;
 use crate::contract::wire::TenantView;
 use crate::contract::{ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::registry::model::slot;
 use crate::server::registry::{Operation, OperationFilter, Pair, TenantFilter};
@@ -88,7 +89,11 @@ fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
 
 impl Tenancy {
     /// `GET /v1/tenants/{tenantId}`.
-    pub(crate) async fn contract_view(&self, id: &str) -> Result<TenantView, ApiError> {
+    pub(crate) async fn contract_view(
+        &self,
+        id: &str,
+        caller: &Caller,
+    ) -> Result<TenantView, ApiError> {
         let unknown = || ApiError::not_found("tenant.not_found", "tenant not found");
         let id = TenantId::canonical(id).ok_or_else(unknown)?;
         let tenant = self
@@ -96,6 +101,7 @@ impl Tenancy {
             .await?
             .filter(|tenant| tenant.status != TenantStatus::Purged)
             .ok_or_else(unknown)?;
+        caller.reads_tenant(&tenant)?;
         Ok(TenantView {
             id: tenant.id,
             tenant_slug: tenant.slug,

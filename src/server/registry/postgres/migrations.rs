@@ -28,6 +28,12 @@ const MIGRATIONS: &[Migration] = &[
         needs: 1,
     },
     Migration {
+        version: 2,
+        name: "keys",
+        sql: include_str!("0002_keys.sql"),
+        needs: 2,
+    },
+    Migration {
         version: 5,
         name: "data keys",
         sql: include_str!("0005_data_keys.sql"),

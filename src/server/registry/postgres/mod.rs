@@ -6,6 +6,7 @@
 
 mod api_keys;
 mod commit;
+mod keys;
 mod migrations;
 mod operations;
 mod others;
@@ -27,11 +28,12 @@ use tokio::sync::{Mutex, mpsc};
 use super::migrations::MigrationState;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
-    Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
-    RegistryError, Replay, Setback, Signal, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+    AccessKey, Changes, Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewAccessKey,
+    Operation, OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Signal,
+    Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::link::postgres::{Pool, PostgresEndpoint};
 use crate::provision::DatabaseSpec;
 
@@ -239,8 +241,22 @@ impl Registry for PostgresRegistry {
         tenants::active(self, service, after, limit).await
     }
 
-    async fn count_active(&self, service: &str) -> Result<u64, RegistryError> {
-        tenants::count_active(self, service).await
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError> {
+        tenants::count_active(self, service, environments).await
+    }
+
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError> {
+        tenants::active_in(self, service, environments, after, limit).await
     }
 
     async fn databases(
@@ -382,6 +398,47 @@ impl Registry for PostgresRegistry {
         api_keys::replace(self, &digests).await
     }
 
+    async fn forget_api_keys(&self) -> Result<(), RegistryError> {
+        keys::forget_bootstrap(self).await
+    }
+
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
+        keys::revision(self).await
+    }
+
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError> {
+        keys::active(self, now).await
+    }
+
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError> {
+        keys::named(self, name).await
+    }
+
+    async fn access_keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<AccessKey>, RegistryError> {
+        keys::page(self, filter, before, limit).await
+    }
+
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError> {
+        keys::add(self, &key).await
+    }
+
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError> {
+        keys::revoke(self, &ids, at).await
+    }
+
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
+        keys::used(self, &uses).await
+    }
+
     async fn data_keys(&self) -> Result<StoredKeys, RegistryError> {
         secrets::keys(self).await
     }
@@ -436,6 +493,15 @@ impl Registry for PostgresRegistry {
         };
         outbox::tally(self, &mut statistics).await?;
         Ok(statistics)
+    }
+
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32) {
+        let sql = sql
+            .replace("SERIES_ID", "lpad(to_hex(n), 32, '0')")
+            .replace("SERIES", &format!("generate_series({first}, {last}) n"));
+        self.try_sql(&format!("{sql}; ANALYZE tenants, associations"))
+            .await;
     }
 
     async fn close(&self) {

@@ -8,7 +8,7 @@ use super::session::Parameters;
 use super::{PostgresRegistry, count, number, write};
 use crate::contract::admin::TenantStatus;
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 use crate::server::registry::stored::{
     association_state, database_state, from_json, mode, parse, tenant_status, timestamp,
@@ -203,16 +203,48 @@ pub(super) async fn active(
 pub(super) async fn count_active(
     registry: &PostgresRegistry,
     service: &str,
+    environments: &[Environment],
 ) -> Result<u64, RegistryError> {
+    let environments: Vec<&str> = environments.iter().map(Environment::as_str).collect();
     let row = registry
         .row(
             "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
-             WHERE a.service = $1 AND a.state = 'live' AND a.ready AND t.status = 'active'",
-            &[&service],
+             WHERE a.service = $1 AND a.state = 'live' AND a.ready AND t.status = 'active'
+               AND (cardinality($2::text[]) = 0 OR t.environment = ANY ($2))",
+            &[&service, &environments],
         )
         .await?;
     let count: i64 = row.try_get(0)?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// As [`active`], of tenants of `environments` only.
+pub(super) async fn active_in(
+    registry: &PostgresRegistry,
+    service: &str,
+    environments: &[Environment],
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<ActiveTenant>, RegistryError> {
+    let environments: Vec<&str> = environments.iter().map(Environment::as_str).collect();
+    let rows = registry
+        .rows(
+            "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
+             WHERE a.service = $1 AND a.tenant_id > $2 AND a.state = 'live' AND a.ready
+               AND t.status = 'active' AND t.environment = ANY ($4)
+             ORDER BY a.tenant_id LIMIT $3",
+            &[&service, &after.unwrap_or(""), &count(limit), &environments],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ActiveTenant {
+                id: row.try_get(0)?,
+                name: row.try_get(1)?,
+                status: TenantStatus::Active.as_str().to_owned(),
+            })
+        })
+        .collect()
 }
 
 /// Returns a page of databases with the version of the credentials handed out.

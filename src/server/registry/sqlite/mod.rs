@@ -1,6 +1,7 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
 mod api_keys;
+mod keys;
 mod operations;
 mod outbox;
 mod secrets;
@@ -26,11 +27,12 @@ use super::migrations::{MigrationState, migrate, migrate_or_plan};
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
 use super::{
-    Changes, Commit, Database, DatabaseCursor, Operation, OperationFilter, OutboxRow, Registry,
-    RegistryError, Replay, Setback, Signal, Statistics, StepDone, Tenant, TenantFilter, TenantKey,
+    AccessKey, Changes, Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewAccessKey,
+    Operation, OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Signal,
+    Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
 pub(in crate::server) use writer::FileLock;
@@ -269,8 +271,22 @@ impl Registry for SqliteRegistry {
         self.read(|connection| tenants::active(connection, service, after, limit))
     }
 
-    async fn count_active(&self, service: &str) -> Result<u64, RegistryError> {
-        self.read(|connection| tenants::count_active(connection, service))
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError> {
+        self.read(|connection| tenants::count_active(connection, service, environments))
+    }
+
+    async fn active_in(
+        &self,
+        service: &str,
+        environments: &[Environment],
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ActiveTenant>, RegistryError> {
+        self.read(|connection| tenants::active_in(connection, service, environments, after, limit))
     }
 
     async fn databases(
@@ -429,6 +445,60 @@ impl Registry for SqliteRegistry {
         .await
     }
 
+    async fn forget_api_keys(&self) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, |connection| {
+            connection.execute("DELETE FROM api_keys", [])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
+        self.read(keys::revision)
+    }
+
+    async fn active_access_keys(&self, now: Timestamp) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::active(connection, now))
+    }
+
+    async fn access_keys_named(&self, name: &str) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::named(connection, name))
+    }
+
+    async fn access_keys(
+        &self,
+        filter: &KeyFilter,
+        before: Option<&KeyCursor>,
+        limit: u32,
+    ) -> Result<Vec<AccessKey>, RegistryError> {
+        self.read(|connection| keys::page(connection, filter, before, limit))
+    }
+
+    async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::add(connection, &key)
+        })
+        .await
+    }
+
+    async fn revoke_access_keys(
+        &self,
+        ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), RegistryError> {
+        self.write(Durability::PowerCut, move |connection| {
+            keys::revoke(connection, &ids, at)
+        })
+        .await
+    }
+
+    async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
+        self.write(Durability::ProcessDeath, move |connection| {
+            keys::used(connection, &uses)
+        })
+        .await
+    }
+
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError> {
         self.read(|connection| outbox::replay(connection, key))
     }
@@ -527,6 +597,21 @@ impl Registry for SqliteRegistry {
             outbox::count(connection, &mut statistics)?;
             Ok(statistics)
         })
+    }
+
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32) {
+        let series = format!(
+            "(WITH RECURSIVE s (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s)"
+        );
+        let sql = sql
+            .replace("SERIES_ID", "printf('%032x', n)")
+            .replace("SERIES", &series);
+        self.write(Durability::ProcessDeath, move |connection| {
+            Ok(connection.execute_batch(&sql)?)
+        })
+        .await
+        .expect("it can be filled");
     }
 
     async fn close(&self) {

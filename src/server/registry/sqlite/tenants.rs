@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::{from_json, micros, operations, outbox, parse, timestamp, to_json};
 use crate::contract::admin::TenantStatus;
 use crate::contract::wire::{ActiveTenant, IsolationMode};
-use crate::contract::{ServiceName, Slug, TenantId};
+use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 use crate::server::registry::stored::{
     association_state, database_state, mode, search_text, tenant_status,
@@ -172,14 +172,45 @@ pub(super) fn active(
 }
 
 /// Counts the tenants that a service is active for.
-pub(super) fn count_active(connection: &Connection, service: &str) -> Result<u64, RegistryError> {
+pub(super) fn count_active(
+    connection: &Connection,
+    service: &str,
+    environments: &[Environment],
+) -> Result<u64, RegistryError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
-             WHERE a.service = ?1 AND a.state = 'live' AND a.ready = 1 AND t.status = 'active'",
+             WHERE a.service = ?1 AND a.state = 'live' AND a.ready = 1 AND t.status = 'active'
+               AND (?2 = '[]' OR t.environment IN (SELECT value FROM json_each(?2)))",
         )?
-        .query_row([service], |row| row.get(0))?;
+        .query_row(params![service, to_json(&environments)?], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// As [`active`], of tenants of `environments` only.
+pub(super) fn active_in(
+    connection: &Connection,
+    service: &str,
+    environments: &[Environment],
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<ActiveTenant>, RegistryError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
+         WHERE a.service = ?1 AND a.tenant_id > ?2 AND a.state = 'live' AND a.ready = 1
+           AND t.status = 'active' AND t.environment IN (SELECT value FROM json_each(?4))
+         ORDER BY a.tenant_id LIMIT ?3",
+    )?;
+    let environments = to_json(&environments)?;
+    let parameters = params![service, after.unwrap_or(""), limit, environments];
+    let rows = statement.query_map(parameters, |row| {
+        Ok(ActiveTenant {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            status: TenantStatus::Active.as_str().to_owned(),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// Returns a page of databases with the version of the credentials handed out.

@@ -1,0 +1,100 @@
+//! API keys, as the registry holds them.
+
+use jiff::Timestamp;
+
+use super::{RegistryError, Replay};
+use crate::contract::keys::{KeyRecord, KeyState};
+use crate::contract::permission::Role;
+use crate::contract::{Environment, ServiceName};
+
+/// A key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccessKey {
+    /// Public id.
+    pub(crate) id: String,
+    /// Name.
+    pub(crate) name: String,
+    /// What it may do.
+    pub(crate) role: Role,
+    /// Keyed digest, as hex.
+    pub(crate) digest: String,
+    /// Services that it reads.
+    pub(crate) services: Vec<ServiceName>,
+    /// Environments that it reads; empty means all.
+    pub(crate) environments: Vec<Environment>,
+    /// Requests per second.
+    pub(crate) rate_limit: Option<u32>,
+    /// The key that it took over from.
+    pub(crate) rotated_from: Option<String>,
+    /// Who made it.
+    pub(crate) created_by: String,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it ends.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// When it was withdrawn.
+    pub(crate) revoked_at: Option<Timestamp>,
+    /// When it was last used.
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+impl AccessKey {
+    /// Returns the state at `now`.
+    pub(crate) fn state(&self, now: Timestamp) -> KeyState {
+        if self.revoked_at.is_some() {
+            KeyState::Revoked
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            KeyState::Expired
+        } else {
+            KeyState::Active
+        }
+    }
+
+    /// Returns what may be shown.
+    pub(crate) fn record(&self, now: Timestamp) -> KeyRecord {
+        KeyRecord {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            role: self.role,
+            services: self.services.clone(),
+            environments: self.environments.clone(),
+            state: self.state(now),
+            rate_limit: self.rate_limit,
+            created_at: self.created_at,
+            created_by: self.created_by.clone(),
+            expires_at: self.expires_at,
+            revoked_at: self.revoked_at,
+            last_used_at: self.last_used_at,
+            rotated_from: self.rotated_from.clone(),
+        }
+    }
+}
+
+/// A key to keep.
+#[derive(Debug, Clone)]
+pub(crate) struct NewAccessKey {
+    /// The key. When it took over from another, that one must be active and have no successor yet;
+    /// otherwise no active key may have its name.
+    pub(crate) key: AccessKey,
+    /// When the other one ends at the latest.
+    pub(crate) retire_at: Timestamp,
+    /// Answer to keep for a repeated request; its body is sealed.
+    pub(crate) replay: Option<Replay>,
+}
+
+/// What a list of keys is narrowed by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyFilter {
+    /// Part of name or id.
+    pub(crate) search: Option<String>,
+    /// Only keys that are active at that time.
+    pub(crate) active_at: Option<Timestamp>,
+}
+
+/// Where a page of keys begins: before that time and id.
+pub(crate) type KeyCursor = (i64, String);
+
+/// Understands a stored role.
+pub(crate) fn role(word: &str) -> Result<Role, RegistryError> {
+    Role::from_word(word).ok_or_else(|| RegistryError::Corrupt(format!("`{word}` is not a role")))
+}
