@@ -126,7 +126,7 @@ fn request(path: &str, key: &Secret) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Makes a registry of many tenants, sealed as the first version did: the server brings that
+/// Makes a registry of many tenants, secret as the first version did: the server brings that
 /// over, and nobody waits for ten thousand databases. Returns the paths of their connections.
 async fn fill(place: &RegistryPlace, path: &Path, master: &Secret) -> Vec<String> {
     lerianctl::server::migrate(place, false).await.unwrap();
@@ -158,7 +158,7 @@ async fn fill(place: &RegistryPlace, path: &Path, master: &Secret) -> Vec<String
             settings: ConnectionSettings::default(),
         };
         let password = Secret::generate();
-        let sealed = sealer.seal(
+        let secret = sealer.seal(
             password.expose(),
             &format!("credentials/{id}/tracer/tracer/1"),
         );
@@ -178,7 +178,7 @@ async fn fill(place: &RegistryPlace, path: &Path, master: &Secret) -> Vec<String
         );
         insert(
             "INSERT INTO credentials VALUES (?1, 'tracer', 1, 'tracer', ?2)",
-            &[&id.as_str(), &sealed],
+            &[&id.as_str(), &secret],
         );
         paths.push(format!("/v1/tenants/{id}/associations/tracer/connections"));
     }

@@ -20,6 +20,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
+/// Returns the path of one of the tests' certificates.
+fn certificate(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+    path.join(name)
+        .to_str()
+        .expect("the path is text")
+        .to_owned()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "what a continuous integration sets is not the program's configuration"
@@ -63,7 +72,8 @@ fn program() -> Option<&'static Path> {
             }
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
             let target = path.to_str().expect("the target folder's path is text");
-            let build = ["build", "-o", target, "."];
+            // Git need not trust this folder, or be there.
+            let build = ["build", "-buildvcs=false", "-o", target, "."];
             // With every module at hand no network is needed, and none is waited for.
             if go(&build, Some("off")).is_ok() {
                 return Some(path);
@@ -84,17 +94,24 @@ fn program() -> Option<&'static Path> {
 /// Runs a set of cases and returns the names of those that passed; fails by the names of the
 /// others.
 fn run(set: &str) -> BTreeSet<String> {
+    run_against(set, &[], str::to_owned)
+}
+
+/// As [`run`], with further arguments of the server, and its URL as the program is to use it.
+fn run_against(set: &str, arguments: &[&str], url: impl Fn(&str) -> String) -> BTreeSet<String> {
     let Some(program) = program() else {
         return BTreeSet::new();
     };
     // Events of other tests would wait in line with ours: handlers sleep up to five seconds.
     let redis = Redis::private();
     let events = redis.endpoint();
-    let mut server = ServerProcess::start(&Postgres::shared().endpoint(), Some(&events));
+    let mut server =
+        ServerProcess::start_with(&Postgres::shared().endpoint(), Some(&events), arguments);
     let password = events.password.as_ref().expect("there is a password");
     let mut child = Command::new(program)
         .env("INTEROP_SET", set)
-        .env("INTEROP_URL", server.url())
+        .env("INTEROP_URL", url(server.url()))
+        .env("SSL_CERT_FILE", certificate("authority.pem"))
         .env("INTEROP_API_KEY", server.api_key().expose())
         .env("INTEROP_REDIS_HOST", &events.host)
         .env("INTEROP_REDIS_PORT", events.port.to_string())
@@ -148,6 +165,18 @@ fn run(set: &str) -> BTreeSet<String> {
     );
     assert!(!passed.is_empty(), "no case was run\n{said}");
     passed
+}
+
+#[test]
+fn products_of_both_versions_come_over_tls() {
+    let secured = [
+        "--tls-certificate-file",
+        &certificate("server.pem"),
+        "--tls-key-file",
+        &certificate("server-key.pem"),
+    ];
+    // The name in the certificate.
+    run_against("tls", &secured, |url| url.replace("127.0.0.1", "localhost"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod audit_log;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
@@ -29,6 +30,10 @@ mod event_publish;
 mod explain_pages;
 mod generated;
 mod interop_official;
+mod isolation_command;
+mod isolation_fleet;
+mod isolation_honesty;
+mod isolation_leaks;
 mod on_postgres;
 mod postgres_link;
 mod provision_admin;
@@ -56,6 +61,7 @@ mod server_plans;
 mod server_rekey;
 mod server_removal;
 mod server_rotation;
+mod server_secrets;
 mod server_start;
 mod server_tls;
 mod tenant_lifecycle;

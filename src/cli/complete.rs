@@ -96,6 +96,14 @@ pub fn error_codes() -> Vec<CompletionCandidate> {
         .collect()
 }
 
+/// Candidates for an isolation check: ids with titles.
+pub fn checks() -> Vec<CompletionCandidate> {
+    crate::isolation::catalogue::all()
+        .iter()
+        .map(|check| CompletionCandidate::new(check.id).help(Some(check.title.into())))
+        .collect()
+}
+
 fn quiet_invocation() -> Invocation {
     let environment = Environment::of_process();
     let words: Vec<OsString> = std::env::args_os()

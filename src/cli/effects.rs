@@ -18,6 +18,10 @@ pub enum Effect {
 
 /// Every command path with its effect. A test fails for a command that is not here.
 pub const EFFECTS: &[(&str, Effect)] = &[
+    ("audit export", Effect::Read),
+    ("audit head", Effect::Read),
+    ("audit list", Effect::Read),
+    ("audit verify", Effect::Read),
     ("cache flush", Effect::WriteAsked),
     ("cache list", Effect::Read),
     ("completion", Effect::Read),
@@ -37,6 +41,10 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("docs", Effect::Read),
     ("event tail", Effect::Read),
     ("explain", Effect::Read),
+    ("isolation check", Effect::Read),
+    ("isolation explain", Effect::Read),
+    ("isolation list", Effect::Read),
+    ("isolation show", Effect::Read),
     ("key create", Effect::Write),
     ("key list", Effect::Read),
     ("key revoke", Effect::WriteAsked),

@@ -85,6 +85,14 @@ impl Environment {
         self.xdg("XDG_CACHE_HOME", directories::BaseDirs::cache_dir)
     }
 
+    /// Returns the folder for what is kept between runs: `$XDG_STATE_HOME/lerianctl`, or where data
+    /// goes on systems without one.
+    pub fn state_folder(&self) -> Option<PathBuf> {
+        self.xdg("XDG_STATE_HOME", |base| {
+            base.state_dir().unwrap_or_else(|| base.data_local_dir())
+        })
+    }
+
     fn xdg(
         &self,
         variable: &str,

@@ -5,6 +5,7 @@
 //! decides the exit status.
 
 pub mod approve;
+pub mod audit;
 pub mod cache;
 pub mod change;
 pub mod complete;
@@ -20,6 +21,7 @@ pub mod failure;
 pub mod generate;
 pub mod globals;
 pub mod invocation;
+pub mod isolation;
 pub mod key;
 pub mod log;
 pub mod mapping;
@@ -75,6 +77,9 @@ enum Command {
     /// Databases and schemas of tenants
     #[command(subcommand)]
     Db(Deferred<db::DbCommand>),
+    /// Proof that one tenant cannot reach another's data
+    #[command(subcommand)]
+    Isolation(Deferred<isolation::IsolationCommand>),
     /// Redis keys of products, and their caches
     #[command(subcommand)]
     Cache(Deferred<cache::CacheCommand>),
@@ -90,6 +95,9 @@ enum Command {
     /// Long-running changes and their steps
     #[command(subcommand)]
     Operation(Deferred<operation::OperationCommand>),
+    /// Who did what, and proof that the record of it was not changed
+    #[command(subcommand)]
+    Audit(Deferred<audit::AuditCommand>),
     /// Deployments, settings, and where each value comes from
     #[command(subcommand)]
     Config(Deferred<config::ConfigCommand>),
@@ -177,11 +185,13 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Tenant(Deferred(command)) => command.run(run),
         Command::Service(Deferred(command)) => command.run(run),
         Command::Db(Deferred(command)) => command.run(run),
+        Command::Isolation(Deferred(command)) => command.run(run),
         Command::Cache(Deferred(command)) => command.run(run),
         Command::Event(Deferred(command)) => command.run(run),
         Command::Token(Deferred(command)) => command.run(run),
         Command::Key(Deferred(command)) => command.run(run),
         Command::Operation(Deferred(command)) => command.run(run),
+        Command::Audit(Deferred(command)) => command.run(run),
         Command::Config(Deferred(command)) => command.run(run),
         Command::Dev(Deferred(command)) => command.run(run),
         Command::Server(Deferred(command)) => command.run(run),

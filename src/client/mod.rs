@@ -7,6 +7,7 @@
 
 mod admin;
 mod answer;
+mod audit;
 mod breaker;
 mod call;
 mod contract;
@@ -19,6 +20,7 @@ mod transport;
 mod watch;
 
 pub use admin::{OperationQuery, ServiceAction, TenantAction, TenantQuery};
+pub use audit::AuditQuery;
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Outcome, Permit, Rejected};
 pub use contract::Association;
 pub use error::{Answer, ClientError, Details, ErrorKind};

@@ -1,6 +1,7 @@
 //! Wire types, ids and names of the Tenant Manager contract: serde only, no I/O and no clock.
 
 pub mod admin;
+pub mod audit;
 pub mod catalogue;
 pub mod event;
 pub mod ids;

@@ -11,6 +11,7 @@ use super::admin::{
     AddServiceRequest, Change, ChangeRequest, CreateTenantRequest, DatabaseList, OperationPage,
     OperationRecord, ServerInfo, TenantPage, TenantRecord, UpdateTenantRequest, Verification,
 };
+use super::audit::{AuditHead, AuditPage, AuditVerification};
 use super::keys::{
     CreateKeyRequest, KeyCreated, KeyPage, KeyRecord, RevokeKeyRequest, RotateKeyRequest,
 };
@@ -240,6 +241,49 @@ fn contract_routes() -> Vec<Route> {
 
 fn admin_routes() -> Vec<Route> {
     let mut all = vec![
+        route(
+            "GET",
+            "/v1/admin/audit",
+            "admin",
+            "Lists the audit log, newest first",
+        )
+        .query(&[
+            ("tenant", "about this tenant, by id or slug"),
+            ("caller", "by this caller"),
+            ("action", "of this action"),
+            ("since", "not before this time"),
+            ("until", "before this time"),
+            ("order", "`newest` or `oldest` first"),
+            PAGE[0],
+            PAGE[1],
+        ])
+        .gives::<AuditPage>(200, "a page")
+        .fails(&[(400, "malformed query"), (404, "no such tenant")]),
+        route(
+            "GET",
+            "/v1/admin/audit/head",
+            "admin",
+            "Tells the end of the audit log, to be kept elsewhere",
+        )
+        .gives::<AuditHead>(200, "the end"),
+        route(
+            "GET",
+            "/v1/admin/audit/verify",
+            "admin",
+            "Verifies a part of the audit log",
+        )
+        .query(&[
+            (
+                "after",
+                "`SEQUENCE:HASH` of the entry before the part; the beginning when absent",
+            ),
+            (
+                "anchors",
+                "ends of the log that were kept elsewhere, `SEQUENCE:HASH` with commas between",
+            ),
+        ])
+        .gives::<AuditVerification>(200, "what was found")
+        .fails(&[(400, "malformed query")]),
         route(
             "GET",
             "/v1/admin/rekey",

@@ -237,11 +237,12 @@ mod tests {
     #[test]
     fn a_head_that_trickles_in_is_overdue_however_much_moves() {
         let mut pulse = Arc::new(Pulse::new(false));
-        for _ in 0..11 {
+        for _ in 0..10 {
             pulse.arrived();
             assert_eq!(pulse.overdue(&limits()), None);
             later(&mut pulse, 1);
         }
+        later(&mut pulse, 1);
         assert_eq!(pulse.overdue(&limits()), Some("slow_head"));
     }
 
@@ -264,11 +265,12 @@ mod tests {
     #[test]
     fn what_moves_between_multiplexed_requests_neither_helps_nor_harms() {
         let mut pulse = Arc::new(Pulse::new(true));
-        for _ in 0..13 {
+        for _ in 0..12 {
             pulse.arrived();
             assert_eq!(pulse.overdue(&limits()), None);
             later(&mut pulse, 10);
         }
+        later(&mut pulse, 1);
         assert_eq!(pulse.overdue(&limits()), Some("idle"));
     }
 

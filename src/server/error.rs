@@ -20,6 +20,17 @@ pub(crate) struct ApiError {
     pub(crate) pair: Option<&'static str>,
     /// Seconds after which it is worth asking again.
     pub(crate) retry_after: Option<u32>,
+    /// Whether the audit log was told of it.
+    pub(crate) noted: bool,
+}
+
+/// The code of a refusal: an extension of its answer, for the log of requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// The code.
+    pub(crate) code: &'static str,
+    /// Whether the audit log was told of it.
+    pub(crate) noted: bool,
 }
 
 impl ApiError {
@@ -31,6 +42,7 @@ impl ApiError {
             message: message.into(),
             pair: None,
             retry_after: None,
+            noted: false,
         }
     }
 
@@ -126,6 +138,10 @@ impl From<ProvisionError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body())).into_response();
+        response.extensions_mut().insert(Refusal {
+            code: self.code,
+            noted: self.noted,
+        });
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

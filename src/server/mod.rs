@@ -1,6 +1,7 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
 mod archive;
+mod audit;
 mod auth;
 mod connection;
 mod error;

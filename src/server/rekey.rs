@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::audit::Trail;
 use super::error::ApiError;
 use super::registry::RegistryError;
 use super::registry::secrets::{Purpose, Resealed, StoredKey};
 use super::service::Tenancy;
 use super::vault::VaultError;
+use crate::audit::actions;
 use crate::contract::admin::{Plan, PlannedStep};
 use crate::contract::rekey::{DataKey, KeyStatus, Rekey, RekeyRequest};
 
@@ -106,6 +108,10 @@ async fn sweep(tenancy: &Tenancy, closing: &watch::Receiver<bool>) -> Result<(),
         }
         if count > 0 {
             tracing::info!(key, count, to = active, "values were sealed anew");
+            let mut record =
+                crate::audit::draft(actions::KEYS_RESEAL, super::registry::model::now());
+            record.detail = Some(format!("{count} values from key {key} to {active}"));
+            registry.append_audit(vec![record]).await?;
         }
     }
     tenancy
@@ -157,7 +163,11 @@ impl Tenancy {
 
     /// `POST /v1/admin/rekey`: makes a new key and has everything sealed with it; goes on
     /// with what an earlier request began.
-    pub(crate) async fn rekey(&self, request: &RekeyRequest) -> Result<Rekey, ApiError> {
+    pub(crate) async fn rekey(
+        &self,
+        request: &RekeyRequest,
+        trail: Option<&Trail>,
+    ) -> Result<Rekey, ApiError> {
         let status = self.key_status().await?;
         let unfinished = status.remaining > status.unreadable;
         let total: u64 = status.keys.iter().map(|key| key.sealed).sum();
@@ -177,6 +187,14 @@ impl Tenancy {
             )
         };
         let plan = Plan::new(steps, Vec::new(), vec![warning]);
+        if let Some(trail) = trail {
+            trail.planned(&plan.hash);
+            match (request.dry_run, unfinished) {
+                (true, _) => trail.quiet("planned"),
+                (false, true) => trail.quiet("unchanged"),
+                (false, false) => {}
+            }
+        }
         super::service::expected(&plan, request.expect_plan.as_deref())?;
         if request.dry_run {
             return Ok(Rekey {
@@ -187,9 +205,18 @@ impl Tenancy {
             });
         }
         if !unfinished {
-            match self.vault.replace(self.registry.as_ref()).await {
+            let record = trail.map(|trail| trail.record(200, None));
+            let replaced = self
+                .vault
+                .replace(self.registry.as_ref(), record.into_iter().collect());
+            match replaced.await {
+                Ok(()) => {
+                    if let Some(trail) = trail {
+                        trail.recorded();
+                    }
+                }
                 // Another server was faster: there is a new key, which is what was asked for.
-                Ok(()) | Err(VaultError::Registry(RegistryError::Stale)) => {}
+                Err(VaultError::Registry(RegistryError::Stale)) => {}
                 Err(error) => return Err(error.into()),
             }
             tracing::info!(

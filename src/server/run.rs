@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::audit::{self, Reads};
 use super::freshness::{self, Freshness};
 use super::keys::{self as api_keys, ApiKeys, stored_digest};
 use super::listener::{self, Front, Phase};
@@ -26,6 +27,7 @@ use super::service::{Answers, Tenancy};
 use super::tls::Tls;
 use super::vault::{Vault, VaultError};
 use super::{RegistryPlace, ServerError, ServerSettings};
+use crate::audit::actions;
 use crate::contract::admin::ServerInfo;
 use crate::provision::Provisioner;
 
@@ -35,6 +37,8 @@ const PRUNE_EVERY: Duration = Duration::from_hours(1);
 const KEEP_EVENTS: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long answers are kept for repeated requests.
 const KEEP_REPLAYS: SignedDuration = SignedDuration::from_hours(24);
+/// Time that the last reads get to reach the audit log.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Time between two looks whether the server is ready.
 const READY_EVERY: Duration = Duration::from_millis(50);
 /// Time that cut connections and aborted tasks get to end.
@@ -62,6 +66,7 @@ pub(super) async fn serve(
         metrics.tls_opened(tls.expires());
     }
     let (close, closing) = watch::channel(false);
+    lived(registry.as_ref(), actions::SERVER_START).await;
     let answers = Arc::new(Answers::default());
     let signals = registry.signals();
     let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
@@ -81,6 +86,7 @@ pub(super) async fn serve(
         progress: Progress::default(),
         leases: Leases::default(),
         resealing: Resealing::default(),
+        reads: Reads::default(),
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
@@ -123,6 +129,8 @@ pub(super) async fn serve(
             closing.clone(),
         )));
     }
+    let (drained, empty) = watch::channel(false);
+    let reads = tokio::spawn(audit::flush(Arc::clone(&tenancy), empty));
     if let Some(tls) = &tls {
         let watching = Arc::clone(tls).watch(Arc::clone(&tenancy), closing.clone());
         helpers.push(tokio::spawn(watching));
@@ -145,6 +153,7 @@ pub(super) async fn serve(
     let _guard = AbortOnDrop(
         std::iter::once(engine.abort_handle())
             .chain(helpers.iter().map(JoinHandle::abort_handle))
+            .chain(std::iter::once(reads.abort_handle()))
             .chain(watching.iter().map(JoinHandle::abort_handle))
             .collect(),
     );
@@ -173,6 +182,11 @@ pub(super) async fn serve(
         None => drain(&mut serving, &turn, deadline).await,
     };
     end(engine, helpers, deadline).await;
+    drained.send_replace(true);
+    if tokio::time::timeout(LAST_WRITE, reads).await.is_err() {
+        tracing::error!("reads of credentials were not recorded in the end");
+    }
+    lived(registry.as_ref(), actions::SERVER_STOP).await;
     registry.close().await;
     tracing::info!("stopped");
     Ok(served?)
@@ -213,6 +227,20 @@ async fn end(mut engine: JoinHandle<()>, helpers: Vec<JoinHandle<()>>, deadline:
             helper.abort();
             let _ = helper.await;
         }
+    }
+}
+
+/// Records that the server starts or has stopped: a start without a stop before it tells that
+/// reads of the last moment may be missing.
+async fn lived(registry: &dyn Registry, action: &str) {
+    let mut record = crate::audit::draft(action, now());
+    record.detail = Some(format!(
+        "lerianctl {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    if let Err(error) = registry.append_audit(vec![record]).await {
+        tracing::error!(%error, action, "the audit log cannot be written");
     }
 }
 

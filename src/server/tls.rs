@@ -252,7 +252,9 @@ fn load(files: &ServerTls, contents: &Contents) -> Result<Loaded, (PathBuf, Stri
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| of_certificate(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // In this order: Lerian's client before 4.6.3 offers `h2` and cannot speak it, once its process
+    // has used Go's default transport.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
     Ok(Loaded {
         config: Arc::new(config),
         expires,

@@ -16,6 +16,9 @@ use super::registry::secrets::{
     KeyChange, Purpose, SealedPlace, SealedValue, StoredKey, StoredKeys,
 };
 use super::registry::{Registry, RegistryError};
+use crate::audit::actions;
+use crate::audit::{MacKey, draft};
+use crate::contract::audit::AuditRecord;
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::secret::{SealError, Sealer, Secret, random_bytes, sealing_key};
 
@@ -60,6 +63,7 @@ pub(crate) struct Vault {
     ring: RwLock<Arc<Ring>>,
     api_keys: hmac::Key,
     tenant_ids: hmac::Key,
+    audit: Arc<MacKey>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -206,9 +210,17 @@ impl Vault {
             if stored.keys.is_empty() {
                 let mut first = Vec::new();
                 for key in first_keys(&stored, &masters)? {
+                    if key.purpose == Purpose::Audit {
+                        registry.audit_with(Arc::new(mac_key(&key.id, &key.key)?));
+                    }
                     first.push(key.wrap(master).await?);
                 }
-                match registry.change_data_keys(KeyChange::First(first)).await {
+                let mut record = draft(actions::KEYS_CREATE, now());
+                if stored.check.is_some() {
+                    record.detail = Some("brought over from the master key".to_owned());
+                }
+                let change = KeyChange::First(first);
+                match registry.change_data_keys(change, vec![record]).await {
                     Ok(()) if stored.check.is_some() => {
                         tracing::info!("keys derived from the master key were brought over");
                     }
@@ -226,14 +238,20 @@ impl Vault {
                     key: unwrap(key, &masters).await?,
                     active: key.active,
                 };
+                if key.purpose == Purpose::Audit {
+                    registry.audit_with(Arc::new(mac_key(&again.id, &again.key)?));
+                }
                 rewrapped.push(again.wrap(master).await?);
             }
             if !rewrapped.is_empty() {
                 let count = rewrapped.len();
-                match registry
-                    .change_data_keys(KeyChange::Rewrapped(rewrapped))
-                    .await
-                {
+                let mut record = draft(actions::KEYS_REWRAP, now());
+                record.detail = Some(format!(
+                    "{count} keys are wrapped with master key {}",
+                    master.id()
+                ));
+                let change = KeyChange::Rewrapped(rewrapped);
+                match registry.change_data_keys(change, vec![record]).await {
                     Ok(()) => tracing::info!(
                         count,
                         master = master.id(),
@@ -244,13 +262,15 @@ impl Vault {
                 }
                 continue;
             }
-            return Self::assemble(&stored.keys, master.clone()).await;
+            let vault = Self::assemble(&stored.keys, master.clone()).await?;
+            registry.audit_with(Arc::clone(&vault.audit));
+            return Ok(vault);
         }
         Err(RegistryError::Unavailable("its keys keep changing".into()).into())
     }
 
     async fn assemble(keys: &[StoredKey], master: MasterKey) -> Result<Self, VaultError> {
-        let digests = async |purpose: Purpose| {
+        let single = async |purpose: Purpose| {
             let key = keys
                 .iter()
                 .find(|key| key.purpose == purpose && key.active)
@@ -260,19 +280,25 @@ impl Vault {
                         purpose.as_str()
                     ))
                 })?;
-            let bytes = unwrap(key, &[&master]).await?;
-            let bytes = bytes.bytes().ok_or_else(|| damaged(key))?;
+            Ok::<_, VaultError>((key, unwrap(key, &[&master]).await?))
+        };
+        let digests = async |purpose: Purpose| {
+            let (key, text) = single(purpose).await?;
+            let bytes = text.bytes().ok_or_else(|| damaged(key))?;
             Ok::<_, VaultError>(hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()))
         };
         let (api_keys, tenant_ids) = (
             digests(Purpose::ApiKeys).await?,
             digests(Purpose::TenantIds).await?,
         );
+        let (key, text) = single(Purpose::Audit).await?;
+        let audit = Arc::new(mac_key(&key.id, &text)?);
         let vault = Self {
             master,
             ring: RwLock::default(),
             api_keys,
             tenant_ids,
+            audit,
         };
         vault.take(keys).await?;
         Ok(vault)
@@ -315,12 +341,21 @@ impl Vault {
 
     /// Makes a new key for records and seals with it from now on; what older ones have sealed can
     /// still be opened. Stale when another server was faster.
-    pub(crate) async fn replace(&self, registry: &dyn Registry) -> Result<(), VaultError> {
+    pub(crate) async fn replace(
+        &self,
+        registry: &dyn Registry,
+        audit: Vec<AuditRecord>,
+    ) -> Result<(), VaultError> {
         let active = self.active();
         let fresh = Fresh::random(Purpose::Records).wrap(&self.master).await?;
         let change = KeyChange::Replaced(active, fresh);
-        registry.change_data_keys(change).await?;
+        registry.change_data_keys(change, audit).await?;
         self.refresh(registry).await
+    }
+
+    /// Returns the key that vouches for the audit log.
+    pub(crate) fn audit(&self) -> &MacKey {
+        &self.audit
     }
 
     /// Returns the id of the master key.
@@ -438,8 +473,14 @@ impl Vault {
             })),
             api_keys: digests(Purpose::ApiKeys),
             tenant_ids: digests(Purpose::TenantIds),
+            audit: Arc::new(mac_key("00000000", &Secret::generate()).expect("a key")),
         })
     }
+}
+
+fn mac_key(id: &str, key: &Secret) -> Result<MacKey, VaultError> {
+    MacKey::new(id, key)
+        .ok_or_else(|| VaultError::MasterKey(format!("key `{id}` of the registry is not a key")))
 }
 
 fn owner_context(tenant: &TenantId) -> String {

@@ -22,6 +22,7 @@ type libraryCase struct {
 
 var libraryCases = []libraryCase{
 	{"connections", "", connectionsCase},
+	{"a key of its own", "", keyCase},
 	{"active tenants", "", activeCase},
 	{"metadata", "v5", metadataCase},
 	{"canonical ids", "", canonicalCase},
@@ -106,6 +107,87 @@ func connectionsCase(ctx context.Context, w *world, lib library) error {
 		problems = append(problems, errors.New("a client without a key was made"))
 	}
 	return errors.Join(problems...)
+}
+
+// A product's key reads its own service; whatever else is asked with it must not look like a
+// suspension, at which the library would close pools.
+func keyCase(ctx context.Context, w *world, lib library) error {
+	m := w.manager
+	t, err := m.with(ctx, "key", "tracer", "database")
+	if err != nil {
+		return err
+	}
+	if err := m.associate(ctx, t, "ledger"); err != nil {
+		return err
+	}
+	name := m.slug("key-" + lib.name())
+	var made, next struct {
+		Key string `json:"key"`
+	}
+	body := map[string]any{"name": name, "role": "service", "services": []string{"tracer"}}
+	if _, err := m.call(ctx, http.MethodPost, "/v1/admin/keys", body, &made); err != nil {
+		return err
+	}
+	with := func(key, service string, want ...outcome) error {
+		c, err := lib.client(settings{url: m.url, key: key})
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		_, err = c.configuration(ctx, t.id, service)
+		if !slices.Contains(want, c.outcome(err)) {
+			return fmt.Errorf("%s: concluded %q, not one of %q: %w", service, c.outcome(err), want, orNone(err))
+		}
+		return nil
+	}
+	problems := []error{
+		with(made.Key, "tracer", fine),
+		with(made.Key, "ledger", denied, opaque),
+	}
+	_, err = m.call(ctx, http.MethodPost, "/v1/admin/keys/"+name+"/rotate", map[string]any{}, &next)
+	problems = append(problems, err,
+		with(made.Key, "tracer", fine),
+		with(next.Key, "tracer", fine))
+	_, err = m.call(ctx, http.MethodPost, "/v1/admin/keys/"+name+"/revoke", map[string]any{}, nil)
+	problems = append(problems, err, with(next.Key, "tracer", opaque))
+	return errors.Join(problems...)
+}
+
+// Products find the Tenant Manager's authority among those of their system.
+func tlsCase(ctx context.Context, w *world, lib library) error {
+	m := w.manager
+	// Before the client is made: version 4 copies Go's default transport, which offers HTTP/2 from
+	// its first use on.
+	t, err := m.with(ctx, "tls", "tracer", "database")
+	if err != nil {
+		return err
+	}
+	c, err := lib.client(settings{url: m.url, key: m.key, secure: true})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var group sync.WaitGroup
+	answers := make(chan error, 64)
+	// Many at once: the library once had trouble with one shared connection.
+	for range cap(answers) {
+		group.Go(func() {
+			got, err := c.configuration(ctx, t.id, "tracer")
+			answers <- errors.Join(err, expect("id", got.id, t.id))
+		})
+	}
+	group.Wait()
+	close(answers)
+	for err := range answers {
+		if err != nil {
+			return err
+		}
+	}
+	plain := strings.Replace(m.url, "https://", "http://", 1)
+	if _, err := lib.client(settings{url: plain, key: m.key, secure: true}); err == nil {
+		return errors.New("a client for plain http was made without opting out")
+	}
+	return expect("scheme", strings.HasPrefix(m.url, "https://"), true)
 }
 
 func activeCase(ctx context.Context, w *world, lib library) error {

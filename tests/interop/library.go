@@ -47,6 +47,8 @@ type row struct{ id, name, status string }
 // settings of a client and of the product around it.
 type settings struct {
 	url, key string
+	// secure refuses plain http, as the library does unless a product opts out.
+	secure bool
 	// breaker opens after so many failures, for so long; 0 is never.
 	breaker        int
 	breakerTimeout time.Duration

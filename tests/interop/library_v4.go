@@ -28,10 +28,12 @@ func (libraryV4) client(s settings) (client, error) { return newClientV4(s) }
 func newClientV4(s settings) (*clientV4, error) {
 	options := []tmclient.ClientOption{
 		tmclient.WithServiceAPIKey(s.key),
-		tmclient.WithAllowInsecureHTTP(),
 		// This version's dispatcher leaves the client's own cache alone: a product makes its pools
 		// again from what is in there until it has expired, whatever it heard.
 		tmclient.WithCacheTTL(time.Millisecond),
+	}
+	if !s.secure {
+		options = append(options, tmclient.WithAllowInsecureHTTP())
 	}
 	if s.breaker > 0 {
 		options = append(options, tmclient.WithCircuitBreaker(s.breaker, s.breakerTimeout))

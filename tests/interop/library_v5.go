@@ -27,7 +27,9 @@ func (libraryV5) client(s settings) (client, error) { return newClientV5(s) }
 func newClientV5(s settings) (*clientV5, error) {
 	options := []tmclient.ClientOption{
 		tmclient.WithServiceAPIKey(s.key),
-		tmclient.WithAllowInsecureHTTP(),
+	}
+	if !s.secure {
+		options = append(options, tmclient.WithAllowInsecureHTTP())
 	}
 	if s.breaker > 0 {
 		options = append(options, tmclient.WithCircuitBreaker(s.breaker, s.breakerTimeout))

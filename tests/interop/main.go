@@ -109,6 +109,9 @@ func expect[T comparable](what string, got, want T) error {
 	return nil
 }
 
+// libraries are the versions by name.
+var libraries = map[string]library{"v4": libraryV4{}, "v5": libraryV5{}}
+
 func main() {
 	required := func(name string) string {
 		value := os.Getenv(name)
@@ -134,8 +137,15 @@ func main() {
 		for _, c := range contractCases {
 			passed = w.run("contract "+c.name, c.body) && passed
 		}
+	case "tls":
+		for _, name := range []string{"v4", "v5"} {
+			lib := libraries[name]
+			passed = w.run("tls "+lib.name(), func(ctx context.Context, w *world) error {
+				return tlsCase(ctx, w, lib)
+			}) && passed
+		}
 	case "v4", "v5":
-		lib := map[string]library{"v4": libraryV4{}, "v5": libraryV5{}}[set]
+		lib := libraries[set]
 		for _, c := range libraryCases {
 			if c.since != "" && lib.name() < c.since {
 				continue

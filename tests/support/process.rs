@@ -13,29 +13,12 @@ use super::Sandbox;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     room: Sandbox,
+    flags: Vec<String>,
     child: Option<Child>,
     url: String,
     key: Secret,
     starts: u32,
-    registry: Vec<&'static str>,
-}
-
-/// Returns the URL of a PostgreSQL with its password.
-fn postgres_url(postgres: &PostgresEndpoint) -> url::Url {
-    let mut url = url::Url::parse("postgres://localhost").expect("a URL");
-    url.set_host(Some(&postgres.host)).expect("a host");
-    url.set_port(Some(postgres.port)).expect("a port");
-    url.set_username(&postgres.user).expect("a user");
-    url.set_password(Some(&expose(postgres.password.as_ref())))
-        .expect("a password");
-    url.set_path(&postgres.database);
-    url.set_query(Some("sslmode=disable"));
-    url
-}
-
-fn expose(secret: Option<&Secret>) -> String {
-    let secret = secret.expect("the test server has a password");
-    secret.expose().to_owned()
+    registry: [&'static str; 2],
 }
 
 impl ServerProcess {
@@ -43,8 +26,33 @@ impl ServerProcess {
     /// ready.
     #[must_use]
     pub(crate) fn start(postgres: &PostgresEndpoint, redis: Option<&RedisEndpoint>) -> Self {
-        let keys = (Secret::generate(), Secret::generate());
-        Self::open(postgres, redis, &keys, vec!["--registry", "registry.db"])
+        Self::start_with(postgres, redis, &[])
+    }
+
+    /// As [`ServerProcess::start`], with further arguments at every start.
+    #[must_use]
+    pub(crate) fn start_with(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_in(postgres, redis, |_| {
+            let mut flags = vec!["--master-key-file".to_owned(), "master.key".to_owned()];
+            flags.extend(arguments.iter().map(ToString::to_string));
+            flags
+        })
+    }
+
+    /// As [`ServerProcess::start`], in a room that `prepare` has seen, with the flags it returns,
+    /// which tell where the master key is.
+    #[must_use]
+    pub(crate) fn start_in(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
+    ) -> Self {
+        let registry = ["--registry", "registry.db"];
+        Self::open(postgres, redis, Secret::generate(), registry, prepare)
     }
 
     /// Starts `count` of them on one registry, which is on `postgres` too.
@@ -54,36 +62,53 @@ impl ServerProcess {
         postgres: &PostgresEndpoint,
         redis: Option<&RedisEndpoint>,
     ) -> Vec<Self> {
-        let keys = (Secret::generate(), Secret::generate());
+        let (key, master) = (Secret::generate(), Secret::generate());
         let registry = ["--registry-url-file", "postgres.url"];
-        (0..count)
-            .map(|_| Self::open(postgres, redis, &keys, registry.to_vec()))
-            .collect()
+        let flags = ["--master-key-file", "master.key"].map(str::to_owned);
+        let start = |_| {
+            Self::open(postgres, redis, key.clone(), registry, |room| {
+                room.write("master.key", master.expose());
+                flags.to_vec()
+            })
+        };
+        (0..count).map(start).collect()
     }
 
     fn open(
         postgres: &PostgresEndpoint,
         redis: Option<&RedisEndpoint>,
-        (key, master): &(Secret, Secret),
-        registry: Vec<&'static str>,
+        key: Secret,
+        registry: [&'static str; 2],
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
     ) -> Self {
         let mut room = Sandbox::new();
+        let expose = |secret: &Option<Secret>| {
+            let secret = secret.as_ref().expect("the test server has a password");
+            secret.expose().to_owned()
+        };
         room.write("api.key", key.expose());
-        room.write("master.key", master.expose());
-        room.write("postgres.url", postgres_url(postgres).as_str());
+        room.write("master.key", Secret::generate().expose());
+        let mut url = url::Url::parse("postgres://localhost").expect("a URL");
+        url.set_host(Some(&postgres.host)).expect("a host");
+        url.set_port(Some(postgres.port)).expect("a port");
+        url.set_username(&postgres.user).expect("a user");
+        url.set_password(Some(&expose(&postgres.password)))
+            .expect("a password");
+        url.set_path(&postgres.database);
+        url.set_query(Some("sslmode=disable"));
+        room.write("postgres.url", url.as_str());
         if let Some(redis) = redis {
             room.set("MULTI_TENANT_REDIS_HOST", &redis.host);
             room.set("MULTI_TENANT_REDIS_PORT", redis.port.to_string());
-            room.set(
-                "MULTI_TENANT_REDIS_PASSWORD",
-                expose(redis.password.as_ref()),
-            );
+            room.set("MULTI_TENANT_REDIS_PASSWORD", expose(&redis.password));
         }
+        let flags = prepare(&mut room);
         let mut process = Self {
             room,
+            flags,
             child: None,
             url: String::new(),
-            key: key.clone(),
+            key,
             starts: 0,
             registry,
         };
@@ -115,8 +140,6 @@ impl ServerProcess {
                 "start",
                 "--listen",
                 listen,
-                "--master-key-file",
-                "master.key",
                 "--service-key-file",
                 "api.key",
                 "--postgres-url-file",
@@ -124,7 +147,8 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
-            .args(&self.registry)
+            .args(self.registry)
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).expect("a file can be made"))
@@ -169,6 +193,16 @@ impl ServerProcess {
     /// Returns `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Gives other flags from the next start on, which tell where the master key is.
+    pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
     }
 
     /// Returns the API key.

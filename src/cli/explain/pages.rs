@@ -23,6 +23,8 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "association.suspended",
         include_str!("association.suspended.md"),
     ),
+    ("audit.file", include_str!("audit.file.md")),
+    ("audit.unavailable", include_str!("audit.unavailable.md")),
     ("auth.invalid_key", include_str!("auth.invalid_key.md")),
     ("auth.key_expired", include_str!("auth.key_expired.md")),
     ("auth.missing_key", include_str!("auth.missing_key.md")),
@@ -138,9 +140,24 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("internal", include_str!("internal.md")),
     (
+        "isolation.inventory",
+        include_str!("isolation.inventory.md"),
+    ),
+    (
+        "isolation.no_report",
+        include_str!("isolation.no_report.md"),
+    ),
+    ("isolation.nothing", include_str!("isolation.nothing.md")),
+    ("isolation.report", include_str!("isolation.report.md")),
+    (
+        "isolation.unknown_check",
+        include_str!("isolation.unknown_check.md"),
+    ),
+    (
         "isolation.unsupported",
         include_str!("isolation.unsupported.md"),
     ),
+    ("isolation.waivers", include_str!("isolation.waivers.md")),
     ("key.ended", include_str!("key.ended.md")),
     ("key.exists", include_str!("key.exists.md")),
     ("key.not_found", include_str!("key.not_found.md")),

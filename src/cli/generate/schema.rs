@@ -93,6 +93,10 @@ fn envelope(kind: &'static str, body: Schema) -> Value {
 pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
+        of::<at::audit::export::AuditExportReport>(),
+        of::<at::audit::head::AuditHeadReport>(),
+        of::<at::audit::list::AuditListReport>(),
+        of::<at::audit::verify::AuditVerificationReport>(),
         of::<at::cache::list::CacheListReport>(),
         of::<at::cache::report::CacheFlushReport>(),
         of::<at::change::ChangeReport>(),
@@ -107,6 +111,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::dev::reset::ResetReport>(),
         of::<at::dev::status::StatusReport>(),
         of::<at::explain::ExplainReport>(),
+        of::<at::isolation::check::IsolationReport>(),
+        of::<at::isolation::explain::CheckReport>(),
+        of::<at::isolation::list::CheckListReport>(),
         of::<at::key::KeyCreatedReport>(),
         of::<at::key::list::KeyListReport>(),
         of::<at::key::revoke::KeyRevokedReport>(),

@@ -11,6 +11,7 @@ use crate::contract::keys::{KeyCreated, KeyPage, KeyRecord, KeyState};
 use crate::contract::permission::{Permissions, Role};
 use crate::contract::{Environment, ServiceName};
 use crate::secret::sha256_hex;
+use crate::server::audit::Trail;
 use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::registry::model::now;
@@ -418,16 +419,33 @@ impl ApiKeys {
             body: tenancy.vault.seal_answer(key, &reply.1),
         });
         let (id, name, role) = (stored.id.clone(), stored.name.clone(), stored.role);
+        let record = intent.trail.as_ref().map(|trail| {
+            let mut record = trail.record(reply.0.as_u16(), None);
+            record.detail = Some(match old {
+                Some(old) => format!(
+                    "key {id} `{name}` of role {}, in place of {}",
+                    role.as_str(),
+                    old.id
+                ),
+                None => format!("key {id} `{name}` of role {}", role.as_str()),
+            });
+            record
+        });
         let kept = tenancy
             .registry
             .add_access_key(NewAccessKey {
                 key: stored,
                 retire_at,
                 replay: kept_answer,
+                audit: record.into_iter().collect(),
             })
             .await;
         match kept {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(trail) = &intent.trail {
+                    trail.recorded();
+                }
+            }
             // Meanwhile the same request may have been answered elsewhere.
             Err(RegistryError::Stale) => return self.repeated(tenancy, intent).await,
             Err(error) => return tenancy.noted(Err(error)),
@@ -472,6 +490,7 @@ impl ApiKeys {
         raw: &RawRevokeKey,
         caller: &Caller,
         granted: Permissions,
+        trail: Option<&Trail>,
     ) -> Result<KeyPage, ApiError> {
         let mut problems = Problems::default();
         problems.reason(raw.reason.as_deref());
@@ -488,8 +507,24 @@ impl ApiKeys {
         for key in found.iter().filter(|key| ids.contains(&key.id)) {
             ceiling(key.role, granted)?;
         }
-        if !ids.is_empty() {
-            tenancy.noted(tenancy.registry.revoke_access_keys(ids.clone(), at).await)?;
+        if ids.is_empty() {
+            if let Some(trail) = trail {
+                trail.quiet("unchanged");
+            }
+        } else {
+            let record = trail.map(|trail| {
+                let mut record = trail.record(200, None);
+                record.detail = Some(format!("keys {}", ids.join(", ")));
+                record
+            });
+            let revoked =
+                tenancy
+                    .registry
+                    .revoke_access_keys(ids.clone(), at, record.into_iter().collect());
+            tenancy.noted(revoked.await)?;
+            if let Some(trail) = trail {
+                trail.recorded();
+            }
             tracing::info!(keys = ?ids, reason = raw.reason, %caller, "keys were withdrawn");
             tenancy.noted(self.refresh(tenancy.registry.as_ref()).await)?;
         }

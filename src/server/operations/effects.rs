@@ -2,8 +2,10 @@
 
 use super::attempt::Attempt;
 use super::run::Stop;
+use crate::audit::actions;
 use crate::contract::ServiceName;
 use crate::contract::admin::OperationState;
+use crate::contract::audit::AuditRecord;
 use crate::contract::event::EventType;
 use crate::contract::wire::ConnectionSettings;
 use crate::provision::plan::retire_steps;
@@ -37,6 +39,7 @@ impl Attempt<'_> {
                 // What products are not told of is no change that anyone sees.
                 commit.tenant.updated_at = before;
             }
+            commit.audit.push(self.record(step, work, &detail));
             commit.step = Some(self.step_done(step, &detail, None));
             match self.tenancy.commit(commit).await {
                 Ok(()) => return Ok(()),
@@ -69,6 +72,16 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    /// Returns what the audit log says of a step that changes the registry.
+    fn record(&self, step: &StepRow, work: &Work, detail: &str) -> AuditRecord {
+        let mut record = crate::audit::draft(actions::OPERATION_STEP, now());
+        record.operation = Some(self.operation.id.clone());
+        record.tenant = Some(self.operation.tenant_id.to_string());
+        record.service = work.service().map(ToString::to_string);
+        record.detail = Some(format!("{}: {detail}", step.action));
+        record
     }
 
     /// Draws up the change of a step; returns what to say about it.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{RegistryError, Replay};
+use crate::contract::audit::AuditRecord;
 use crate::contract::keys::{KeyRecord, KeyState};
 use crate::contract::permission::Role;
 use crate::contract::{Environment, ServiceName};
@@ -80,6 +81,8 @@ pub(crate) struct NewAccessKey {
     pub(crate) retire_at: Timestamp,
     /// Answer to keep for a repeated request; its body is sealed.
     pub(crate) replay: Option<Replay>,
+    /// What the audit log says of it.
+    pub(crate) audit: Vec<AuditRecord>,
 }
 
 /// What a list of keys is narrowed by.

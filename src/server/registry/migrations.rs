@@ -26,6 +26,11 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("0002_keys.sql"),
     },
     Migration {
+        version: 3,
+        name: "audit",
+        sql: include_str!("0003_audit.sql"),
+    },
+    Migration {
         version: 5,
         name: "data keys",
         sql: include_str!("0005_data_keys.sql"),

@@ -4,6 +4,7 @@
 //! operations and events. A commit is refused as stale when the tenant changed since it was
 //! read, so rules stay pure and any number of writers is safe.
 
+pub(crate) mod audit;
 pub(crate) mod keys;
 pub(crate) mod migrations;
 pub(crate) mod model;
@@ -17,16 +18,20 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::audit::MacKey;
+use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
+use audit::{AuditFilter, AuditRow};
 pub(crate) use keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey};
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
@@ -143,6 +148,8 @@ pub(crate) struct Commit {
     pub(crate) events: Vec<NewEvent>,
     /// Answer to keep for a repeated request.
     pub(crate) replay: Option<Replay>,
+    /// What the audit log says of it.
+    pub(crate) audit: Vec<AuditRecord>,
 }
 
 impl Commit {
@@ -158,6 +165,7 @@ impl Commit {
             step: None,
             events: Vec::new(),
             replay: None,
+            audit: Vec::new(),
         }
     }
 }
@@ -350,6 +358,7 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         &self,
         ids: Vec<String>,
         at: Timestamp,
+        audit: Vec<AuditRecord>,
     ) -> Result<(), RegistryError>;
     /// Notes when keys were last used.
     async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError>;
@@ -374,8 +383,12 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     fn look_every(&self) -> Duration;
     /// Returns the keys that seal what is secret, wrapped.
     async fn data_keys(&self) -> Result<StoredKeys, RegistryError>;
-    /// Changes those keys, in one transaction.
-    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError>;
+    /// Changes those keys, in one transaction with what the audit log says of it.
+    async fn change_data_keys(
+        &self,
+        change: KeyChange,
+        audit: Vec<AuditRecord>,
+    ) -> Result<(), RegistryError>;
     /// Counts sealed values by key.
     async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError>;
     /// Returns up to `limit` values that a key has sealed, in the order of their places, after
@@ -388,6 +401,21 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<SealedValue>, RegistryError>;
     /// Replaces sealed values that are still as they were read; returns how many.
     async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError>;
+
+    /// Takes the key that vouches for entries of the audit log; before that, nothing that is to
+    /// be recorded there is done. Ends of operations are recorded without being asked for.
+    fn audit_with(&self, key: Arc<MacKey>);
+    /// Adds records to the audit log, in order and all of them or none.
+    async fn append_audit(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError>;
+    /// Returns up to `limit` entries of the audit log, beyond the one at `beyond`.
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, RegistryError>;
+    /// Returns the end of the audit log.
+    async fn audit_head(&self) -> Result<AuditHead, RegistryError>;
 
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;

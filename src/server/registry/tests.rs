@@ -1,5 +1,6 @@
 //! What the registry promises, tried on a real file and on a real PostgreSQL.
 
+mod audit;
 mod places;
 mod servers;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use self::audit::entries_are_kept_with_what_they_tell_of;
 use super::model::now;
 use super::*;
 use crate::contract::admin::{OperationState, PlannedStep, TenantStatus};
@@ -40,6 +42,7 @@ on_each!(
     operations_of_a_tenant_wait_for_each_other_and_scheduled_ones_stand_aside,
     events_are_numbered_kept_in_order_and_forgotten_only_once_published,
     the_first_page_costs_the_same_however_many_tenants_there_are,
+    entries_are_kept_with_what_they_tell_of,
 );
 
 pub(super) fn tenant(slug: &str) -> Tenant {

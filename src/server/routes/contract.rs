@@ -56,9 +56,7 @@ pub(super) async fn connections(
     Extension(caller): Extension<Caller>,
     Segments((id, service)): Segments<(String, String)>,
 ) -> Result<Response, ApiError> {
-    caller.reads_service(&service)?;
-    let answer = app.tenancy.connections(&id, &service).await?;
-    caller.reads_environment(&answer.environment)?;
+    let answer = app.tenancy.connections(&caller, &id, &service).await?;
     Ok(json(answer.status, answer.body))
 }
 

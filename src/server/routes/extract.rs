@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Shared;
 use crate::contract::ids::TenantRef;
 use crate::secret::sha256_hex;
+use crate::server::audit::Trail;
 use crate::server::error::ApiError;
 use crate::server::limits::Limits;
 use crate::server::service::{Intent, not_a_tenant};
@@ -60,6 +61,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for Order<T> {
         let bytes = read(&app.limits, &parts.headers, body).await?;
         let intent = Intent {
             repeat: repeat(&parts, &bytes)?,
+            trail: parts.extensions.get::<Trail>().cloned(),
             ..Intent::default()
         };
         if bytes.iter().all(u8::is_ascii_whitespace) {

@@ -13,8 +13,9 @@ use tracing::Instrument as _;
 
 use super::{Access, Need, Shared};
 use crate::contract::permission::Permission;
+use crate::server::audit::{self, Read, Trail};
 use crate::server::auth::Caller;
-use crate::server::error::ApiError;
+use crate::server::error::{ApiError, Refusal};
 use crate::server::listener::Peer;
 
 /// Header with the id of the request.
@@ -59,11 +60,15 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let method = word(request.method());
     let changes = !request.method().is_safe();
 
-    let caller = identify(&gate, &mut request).await;
-    let who = caller.as_ref().ok().and_then(Option::as_ref).cloned();
-    let mut response = match caller {
+    let from = peer(&request);
+    let (who, allowed) = identify(&gate, &mut request).await;
+    let trail = who
+        .as_ref()
+        .filter(|_| changes)
+        .map(|who| trail(&gate, who, &id, &mut request));
+    let mut response = match allowed {
         Err(refusal) => refusal.into_response(),
-        Ok(_) if changes => {
+        Ok(()) if changes => {
             let span = tracing::info_span!(
                 "request",
                 id = id.to_str().unwrap_or_default(),
@@ -72,8 +77,11 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
             );
             answer(&gate, request, next).instrument(span).await
         }
-        Ok(_) => answer(&gate, request, next).await,
+        Ok(()) => answer(&gate, request, next).await,
     };
+    if trail.is_some() || !response.status().is_success() {
+        response = audited(&gate, who.as_ref(), from, trail.as_ref(), response).await;
+    }
 
     let took = begun.elapsed();
     let status = response.status();
@@ -87,17 +95,89 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
 }
 
 /// Finds out who asks, and leaves that with the request; nobody in particular on open routes.
-async fn identify(gate: &Gate, request: &mut Request) -> Result<Option<Caller>, ApiError> {
+///
+/// Who it is is told even when it may not do what it asks for.
+async fn identify(gate: &Gate, request: &mut Request) -> (Option<Caller>, Result<(), ApiError>) {
     if gate.access == Access::Open {
-        return Ok(None);
+        return (None, Ok(()));
     }
     let app = &gate.app;
-    let mut caller = app.keys.caller(&app.tenancy.vault, request.headers())?;
+    let mut caller = match app.keys.caller(&app.tenancy.vault, request.headers()) {
+        Ok(caller) => caller,
+        Err(refusal) => return (None, Err(refusal)),
+    };
     caller.peer = peer(request);
     let needed = gate.needed(request);
-    app.require(&caller, needed, gate.route).await?;
+    let allowed = app.require(&caller, needed, gate.route).await;
     request.extensions_mut().insert(caller.clone());
-    Ok(Some(caller))
+    (Some(caller), allowed)
+}
+
+/// Leaves with a request what the audit log is to be told of it.
+fn trail(gate: &Gate, who: &Caller, id: &HeaderValue, request: &mut Request) -> Trail {
+    let path = request.uri().path();
+    let segment = |names: &[&str]| {
+        let pattern = gate.route.split('/');
+        let mut both = pattern.zip(path.split('/'));
+        both.find(|(name, _)| names.contains(name))
+            .map(|(_, text)| text)
+    };
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let trail = Trail::new(
+        who.clone(),
+        id.to_str().unwrap_or_default(),
+        audit::action(word(request.method()), gate.route, last),
+        segment(&["{tenant}", "{id}", "{key}"]),
+        segment(&["{service}"]),
+    );
+    request.extensions_mut().insert(trail.clone());
+    trail
+}
+
+/// Records what was refused, and what was asked for and changed nothing; a change that was made
+/// is in the audit log already.
+async fn audited(
+    gate: &Gate,
+    who: Option<&Caller>,
+    from: Option<SocketAddr>,
+    trail: Option<&Trail>,
+    response: Response,
+) -> Response {
+    if gate.access == Access::Open {
+        return response;
+    }
+    let status = response.status();
+    let refusal = response.extensions().get::<Refusal>().copied();
+    if refusal.is_some_and(|refusal| refusal.noted) {
+        return response;
+    }
+    let code = refusal.map(|refusal| refusal.code);
+    let tenancy = &gate.app.tenancy;
+    if code.is_some_and(|code| code.starts_with("auth.")) {
+        tenancy.reads.note_failure(&Read {
+            action: audit::AUTH_REFUSED,
+            caller: who,
+            peer: from.map(|from| from.ip()),
+            tenant: "",
+            service: gate.route,
+            result: code.unwrap_or("auth.refused"),
+            status: status.as_u16(),
+        });
+        return response;
+    }
+    let Some(trail) = trail.filter(|trail| !trail.is_recorded()) else {
+        return response;
+    };
+    let record = trail.record(status.as_u16(), code);
+    match tenancy.registry.append_audit(vec![record]).await {
+        Ok(()) => response,
+        Err(_) if status.is_server_error() => response,
+        Err(error) => {
+            tenancy.metrics.registry_failed();
+            tracing::error!(%error, "the audit log cannot be written");
+            audit::unavailable().into_response()
+        }
+    }
 }
 
 async fn answer(gate: &Gate, request: Request, next: Next) -> Response {

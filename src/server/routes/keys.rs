@@ -87,8 +87,9 @@ pub(super) async fn revoke(
     order: Order<RawRevokeKey>,
 ) -> Result<Response, ApiError> {
     let granted = granted(&app, &caller).await?;
+    let trail = order.intent.trail.as_ref();
     let answer = app
         .keys
-        .revoke(&app.tenancy, &name, &order.body, &caller, granted);
+        .revoke(&app.tenancy, &name, &order.body, &caller, granted, trail);
     Ok(json(StatusCode::OK, to_body(&answer.await?)?))
 }

@@ -1,6 +1,7 @@
 //! Routes: thin. They read the request, ask the rules, and write the answer.
 
 mod admin;
+mod audit;
 mod contract;
 mod extract;
 mod gate;
@@ -204,6 +205,9 @@ pub(crate) fn router(app: Shared) -> Router {
         "/v1/admin/tenants/{tenant}/services/{service}/{action}",
         post(admin::change_service),
     );
+    add(Keyed, "/v1/admin/audit", get(audit::list));
+    add(Keyed, "/v1/admin/audit/head", get(audit::head));
+    add(Keyed, "/v1/admin/audit/verify", get(audit::verify));
     add(Keyed, "/v1/admin/keys", get(keys::list).post(keys::create));
     add(Keyed, "/v1/admin/keys/{key}", get(keys::show));
     add(Keyed, "/v1/admin/keys/{key}/rotate", post(keys::rotate));

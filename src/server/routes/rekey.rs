@@ -21,6 +21,7 @@ pub(super) async fn rekey(
     State(app): State<Shared>,
     order: Order<RekeyRequest>,
 ) -> Result<Response, ApiError> {
-    let rekey = app.tenancy.rekey(&order.body).await?;
+    let trail = order.intent.trail.as_ref();
+    let rekey = app.tenancy.rekey(&order.body, trail).await?;
     Ok(json(StatusCode::OK, to_body(&rekey)?))
 }

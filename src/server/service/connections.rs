@@ -9,8 +9,11 @@ use axum::http::StatusCode;
 use zeroize::Zeroize as _;
 
 use super::{Tenancy, to_body};
+use crate::audit::actions;
 use crate::contract::wire::{ConnectionSettings, ModuleDatabases, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
+use crate::server::audit::Read;
+use crate::server::auth::Caller;
 use crate::server::error::ApiError;
 use crate::server::registry::{Association, Pair, Tenant};
 use crate::server::vault::Place;
@@ -29,6 +32,8 @@ pub(crate) struct Answer {
     pub(crate) environment: Arc<str>,
     /// Body. Holds passwords.
     pub(crate) body: Bytes,
+    /// What the audit log calls it: `ok` or a code.
+    pub(crate) result: &'static str,
 }
 
 /// Answers by tenant and service. What a change makes untrue is never given again once the
@@ -163,46 +168,77 @@ impl Tenancy {
     /// While a pair is being provisioned the answer is 404: products take that for "no such
     /// tenant", ask again at the next request, and neither open their breaker (as after a 5xx)
     /// nor close pools (as after a 403 with a status).
-    pub(crate) async fn connections(&self, id: &str, service: &str) -> Result<Answer, ApiError> {
-        let unknown = || {
-            ApiError::not_found(
-                "association.not_found",
-                "tenant not found, or not associated with this service",
-            )
-        };
+    ///
+    /// The answer is given only once the read of it was noted for the audit log.
+    pub(crate) async fn connections(
+        &self,
+        caller: &Caller,
+        id: &str,
+        service: &str,
+    ) -> Result<Answer, ApiError> {
         let id = TenantId::canonical(id).ok_or_else(unknown)?;
         let service: ServiceName = service.parse().map_err(|_| unknown())?;
+        let answer = match caller.reads_service(service.as_str()) {
+            Ok(()) => self.answer(&id, &service).await.and_then(|answer| {
+                caller.reads_environment(&answer.environment)?;
+                Ok(answer)
+            }),
+            Err(refusal) => Err(refusal),
+        };
+        let answer = answer.map_err(|refusal| ApiError {
+            noted: true,
+            ..refusal
+        });
+        let (result, status) = match &answer {
+            Ok(answer) => (answer.result, answer.status),
+            Err(refusal) => (refusal.code, refusal.status),
+        };
+        self.reads.note(&Read {
+            action: actions::CREDENTIALS_READ,
+            caller: Some(caller),
+            peer: caller.peer.map(|peer| peer.ip()),
+            tenant: id.as_str(),
+            service: service.as_str(),
+            result,
+            status: status.as_u16(),
+        })?;
+        answer
+    }
+
+    async fn answer(&self, id: &TenantId, service: &ServiceName) -> Result<Answer, ApiError> {
         self.fresh().await?;
-        let ticket = match self.answers.get(&id, &service) {
+        let ticket = match self.answers.get(id, service) {
             Ok(answer) => return Ok(answer),
             Err(ticket) => ticket,
         };
-        let found = self.noted(self.registry.handed_out(&id, &service).await)?;
+        let found = self.noted(self.registry.handed_out(id, service).await)?;
         let (tenant, sealed) = found.ok_or_else(unknown)?;
-        let association = tenant.associations.get(&service).ok_or_else(unknown)?;
+        let association = tenant.associations.get(service).ok_or_else(unknown)?;
         self.learn_keys(sealed.values()).await;
         let environment = Arc::from(tenant.environment.as_str());
-        let answer = match tenant.pair(&service) {
+        let answer = match tenant.pair(service) {
             Pair::Active => {
-                let mut config = self.config(&tenant, &service, association, &sealed)?;
+                let mut config = self.config(&tenant, service, association, &sealed)?;
                 let body = to_body(&config);
                 wipe(&mut config);
                 Answer {
                     status: StatusCode::OK,
                     environment,
                     body: Bytes::from(body?),
+                    result: "ok",
                 }
             }
             other => {
-                let refusal = refusal(other, &tenant, &service);
+                let refusal = refusal(other, &tenant, service);
                 Answer {
                     status: refusal.status,
                     environment,
                     body: Bytes::from(to_body(&refusal.body())?),
+                    result: refusal.code,
                 }
             }
         };
-        self.answers.put(ticket, &id, &service, answer.clone());
+        self.answers.put(ticket, id, service, answer.clone());
         Ok(answer)
     }
 
@@ -279,6 +315,13 @@ impl Tenancy {
     }
 }
 
+fn unknown() -> ApiError {
+    ApiError::not_found(
+        "association.not_found",
+        "tenant not found, or not associated with this service",
+    )
+}
+
 /// Wipes the passwords of an answer that was written.
 fn wipe(config: &mut TenantConfig) {
     for databases in config.databases.values_mut() {
@@ -336,6 +379,7 @@ mod tests {
             status: StatusCode::OK,
             environment: "staging".into(),
             body: Bytes::from_static(text.as_bytes()),
+            result: "ok",
         }
     }
 

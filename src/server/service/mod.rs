@@ -4,6 +4,7 @@
 //! the plan, or commits the draft, and starts over when the tenant changed in between.
 
 mod associate;
+mod audit;
 mod connections;
 mod create;
 mod draft;
@@ -23,6 +24,7 @@ use axum::http::StatusCode;
 use tokio::sync::Notify;
 
 pub(crate) use associate::{RawAdd, RawAssociate};
+pub(crate) use audit::{RawAuditPart, RawAuditQuery};
 pub(crate) use connections::Answers;
 pub(crate) use create::{RawContractCreate, RawCreate};
 pub(crate) use draft::{Outcome, Unchanged};
@@ -32,6 +34,7 @@ pub(crate) use query::{RawOperationQuery, RawTenantQuery, not_a_tenant};
 pub(crate) use update::RawUpdate;
 pub(crate) use validate::Problems;
 
+use super::audit::{Reads, Trail};
 use super::error::ApiError;
 use super::freshness::Freshness;
 use super::metrics::Metrics;
@@ -83,6 +86,8 @@ pub(crate) struct Tenancy {
     pub(crate) leases: Leases,
     /// What older keys have sealed.
     pub(crate) resealing: Resealing,
+    /// Reads of credentials that are not in the audit log yet.
+    pub(crate) reads: Reads,
 }
 
 /// What a request asks for besides the change itself.
@@ -94,6 +99,8 @@ pub(crate) struct Intent {
     pub(crate) expect_plan: Option<String>,
     /// Digests of idempotency key and body, when the request has a key.
     pub(crate) repeat: Option<(String, String)>,
+    /// What the audit log is told of it.
+    pub(crate) trail: Option<Trail>,
 }
 
 /// What a change is about.
@@ -225,6 +232,9 @@ impl Tenancy {
                 return Ok(reply);
             }
             let current = self.current(&target).await?;
+            if let (Some(trail), Some(tenant)) = (&intent.trail, &current.tenant) {
+                trail.about(&tenant.id);
+            }
             let before = current.tenant.clone();
             let draft = match rule(self, current)? {
                 Outcome::Unchanged(unchanged) => {
@@ -234,6 +244,9 @@ impl Tenancy {
                         warnings,
                     } = *unchanged;
                     let plan = Plan::new(Vec::new(), Vec::new(), warnings);
+                    if let Some(trail) = &intent.trail {
+                        trail.quiet("unchanged");
+                    }
                     expected(&plan, intent.expect_plan.as_deref())?;
                     let change = Change {
                         changed: false,
@@ -247,9 +260,15 @@ impl Tenancy {
                 Outcome::Changed(draft) => draft,
             };
             let (plan, mut commit, made) = draft.finish(self);
+            if let Some(trail) = &intent.trail {
+                trail.planned(&plan.hash);
+            }
             expected(&plan, intent.expect_plan.as_deref())?;
             let record = |tenant: &Tenant| Some(tenant.record(&self.catalogue, &self.clusters));
             if intent.dry_run {
+                if let Some(trail) = &intent.trail {
+                    trail.quiet("planned");
+                }
                 let change = Change {
                     changed: true,
                     dry_run: true,
@@ -276,8 +295,19 @@ impl Tenancy {
                 status: reply.0.as_u16(),
                 body: reply.1.clone(),
             });
+            if let Some(trail) = &intent.trail {
+                trail.about(&commit.tenant.id);
+                let mut record = trail.record(reply.0.as_u16(), None);
+                record.operation = change.operation.as_ref().map(|begun| begun.id.clone());
+                commit.audit.push(record);
+            }
             match self.commit(commit).await {
-                Ok(()) => return Ok(reply),
+                Ok(()) => {
+                    if let Some(trail) = &intent.trail {
+                        trail.recorded();
+                    }
+                    return Ok(reply);
+                }
                 Err(RegistryError::Stale) => {}
                 Err(error) => return self.noted(Err(error)),
             }
@@ -320,6 +350,9 @@ impl Tenancy {
                 "request.key_reused",
                 "the `Idempotency-Key` was used before with another body",
             ));
+        }
+        if let Some(trail) = &intent.trail {
+            trail.quiet("replayed");
         }
         let status = StatusCode::from_u16(replay.status).unwrap_or(StatusCode::OK);
         Ok(Some((status, replay.body)))

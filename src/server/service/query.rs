@@ -51,7 +51,7 @@ pub(crate) struct RawOperationQuery {
     cursor: Option<String>,
 }
 
-fn limit(problems: &mut Problems, text: Option<&String>) -> u32 {
+pub(super) fn limit(problems: &mut Problems, text: Option<&String>) -> u32 {
     let Some(text) = text else {
         return DEFAULT_LIMIT;
     };
@@ -62,11 +62,14 @@ fn limit(problems: &mut Problems, text: Option<&String>) -> u32 {
     DEFAULT_LIMIT
 }
 
-fn write_cursor(text: &str) -> String {
+pub(super) fn write_cursor(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-fn read_cursor<T: std::str::FromStr>(problems: &mut Problems, text: Option<&String>) -> Option<T> {
+pub(super) fn read_cursor<T: std::str::FromStr>(
+    problems: &mut Problems,
+    text: Option<&String>,
+) -> Option<T> {
     let text = text?;
     let value = URL_SAFE_NO_PAD
         .decode(text)
@@ -80,7 +83,7 @@ fn read_cursor<T: std::str::FromStr>(problems: &mut Problems, text: Option<&Stri
 }
 
 /// Cuts the one item too many that tells whether there is a next page.
-fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
+pub(super) fn cut<T>(items: &mut Vec<T>, limit: u32) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > limit;
     items.truncate(limit);

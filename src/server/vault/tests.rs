@@ -173,7 +173,7 @@ async fn what_an_older_key_sealed_is_found_and_sealed_anew() {
         let slug = format!("tenant-{number}");
         ids.push(keep_owner(&registry, &vault, &slug, &format!("hash {number}")).await);
     }
-    vault.replace(&registry).await.unwrap();
+    vault.replace(&registry, Vec::new()).await.unwrap();
     assert_ne!(vault.active(), old);
     assert_eq!(registry.sealed_counts().await.unwrap()[&old], 5);
 
@@ -206,11 +206,11 @@ async fn what_an_older_key_sealed_is_found_and_sealed_anew() {
     let late = Vault::open(&registry, &key("0123456789abcdef"), None)
         .await
         .unwrap();
-    vault.replace(&registry).await.unwrap();
+    vault.replace(&registry, Vec::new()).await.unwrap();
     let sealed = vault.seal_owner(&ids[0], "hash");
     assert!(!late.knows(&sealed));
     assert!(matches!(
-        late.replace(&registry).await,
+        late.replace(&registry, Vec::new()).await,
         Err(VaultError::Registry(RegistryError::Stale))
     ));
     late.refresh(&registry).await.unwrap();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::session::{bounded, execute, is_lost, query, sql_error, stale_on_conflict};
-use super::{PostgresRegistry, operations, outbox, signed};
+use super::{PostgresRegistry, audit, operations, outbox, signed};
 use crate::contract::{ServiceName, TenantId};
 use crate::server::registry::stored::{micros, search_text, to_json};
 use crate::server::registry::{Association, Commit, RegistryError, Tenant};
@@ -134,6 +134,7 @@ async fn apply(
         outbox::keep(transaction, replay).await?;
     }
 
+    audit::append(registry, transaction, &commit.audit).await?;
     if !commit.operations.is_empty() || !commit.reschedule.is_empty() {
         registry.tell(transaction, "work").await?;
     }

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query, stale_on_conflict};
-use super::{PostgresRegistry, count as limited, outbox};
+use super::{PostgresRegistry, audit, count as limited, outbox};
+use crate::contract::audit::AuditRecord;
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey, role};
 use crate::server::registry::stored::{from_json, micros, timestamp, to_json};
@@ -130,6 +131,7 @@ pub(super) async fn add(
         if let Some(replay) = &new.replay {
             outbox::keep(&transaction, replay).await?;
         }
+        audit::append(registry, &transaction, &new.audit).await?;
         Ok(transaction.commit().await?)
     })
     .await;
@@ -188,6 +190,7 @@ pub(super) async fn revoke(
     registry: &PostgresRegistry,
     ids: &[String],
     at: Timestamp,
+    records: &[AuditRecord],
 ) -> Result<(), RegistryError> {
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
@@ -199,6 +202,7 @@ pub(super) async fn revoke(
             &[&ids, &micros(at)],
         )
         .await?;
+        audit::append(registry, &transaction, records).await?;
         Ok(transaction.commit().await?)
     })
     .await;

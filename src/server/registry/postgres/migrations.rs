@@ -34,6 +34,13 @@ const MIGRATIONS: &[Migration] = &[
         needs: 2,
     },
     Migration {
+        version: 3,
+        name: "audit",
+        sql: include_str!("0003_audit.sql"),
+        // A server that writes no log must not change anything beside one that does.
+        needs: 3,
+    },
+    Migration {
         version: 5,
         name: "data keys",
         sql: include_str!("0005_data_keys.sql"),

@@ -5,6 +5,7 @@
 //! and every change has a number by which other servers learn that what they remember is old.
 
 mod api_keys;
+mod audit;
 mod commit;
 mod keys;
 mod migrations;
@@ -18,6 +19,7 @@ mod tenants;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +27,7 @@ use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 
+use super::audit::{AuditFilter, AuditRow};
 use super::migrations::MigrationState;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
@@ -32,6 +35,8 @@ use super::{
     Operation, OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Signal,
     Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
+use crate::audit::MacKey;
+use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::link::postgres::{Pool, PostgresEndpoint};
@@ -60,6 +65,7 @@ pub(crate) struct PostgresRegistry {
     feed: Mutex<Option<Feed>>,
     leadership: Mutex<Option<Leadership>>,
     closed: AtomicBool,
+    audit_key: RwLock<Option<Arc<MacKey>>>,
 }
 
 impl fmt::Debug for PostgresRegistry {
@@ -104,6 +110,7 @@ impl PostgresRegistry {
             feed: Mutex::new(None),
             leadership: Mutex::new(None),
             closed: AtomicBool::new(false),
+            audit_key: RwLock::default(),
         })
     }
 
@@ -126,6 +133,14 @@ impl PostgresRegistry {
     pub(crate) async fn try_sql(&self, sql: &str) {
         let session = self.endpoint.connect().await.expect("PostgreSQL is there");
         session.batch_execute(sql).await.expect("it can be done");
+    }
+
+    /// Runs a statement that is to be refused; returns how.
+    #[cfg(test)]
+    pub(crate) async fn refuses_sql(&self, sql: &str) -> String {
+        let session = self.endpoint.connect().await.expect("PostgreSQL is there");
+        let refused = session.batch_execute(sql).await;
+        session::sql_error(&refused.expect_err("it is refused"))
     }
 
     /// Ends the sessions that have a purpose of their own, as a broken network does.
@@ -431,8 +446,9 @@ impl Registry for PostgresRegistry {
         &self,
         ids: Vec<String>,
         at: Timestamp,
+        records: Vec<AuditRecord>,
     ) -> Result<(), RegistryError> {
-        keys::revoke(self, &ids, at).await
+        keys::revoke(self, &ids, at, &records).await
     }
 
     async fn access_keys_used(&self, uses: Vec<(String, Timestamp)>) -> Result<(), RegistryError> {
@@ -443,8 +459,36 @@ impl Registry for PostgresRegistry {
         secrets::keys(self).await
     }
 
-    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
-        secrets::change(self, &change).await
+    async fn change_data_keys(
+        &self,
+        change: KeyChange,
+        records: Vec<AuditRecord>,
+    ) -> Result<(), RegistryError> {
+        secrets::change(self, &change, &records).await
+    }
+
+    fn audit_with(&self, key: Arc<MacKey>) {
+        *self
+            .audit_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    async fn append_audit(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError> {
+        audit::append_alone(self, &records).await
+    }
+
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, RegistryError> {
+        audit::page(self, filter, beyond, limit).await
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, RegistryError> {
+        audit::head(self).await
     }
 
     async fn sealed_counts(&self) -> Result<SealedCounts, RegistryError> {

@@ -14,8 +14,10 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::session::{bounded, execute, query};
-use super::{PostgresRegistry, count, number, signed, write};
+use super::{PostgresRegistry, audit, count, number, signed, write};
 use crate::contract::TenantId;
+use crate::contract::admin::OperationState;
+use crate::server::registry::audit::operation_ended;
 use crate::server::registry::model::now;
 use crate::server::registry::stored::{
     from_json, micros, parse, state, state_number, timestamp, to_json,
@@ -345,17 +347,30 @@ pub(super) async fn note_step(
     if let Some(next) = done.next {
         running(transaction, sequence, &[signed(next)]).await?;
     }
-    execute(
+    let rows = query(
         transaction,
         "UPDATE operations o SET error = NULL, failures = 0, updated_at = $2,
              state = CASE WHEN left_over THEN 1 ELSE 2 END,
              holder = CASE WHEN left_over THEN holder END,
              lease_until = CASE WHEN left_over THEN lease_until END
          FROM (SELECT EXISTS (SELECT 1 FROM steps WHERE operation = $1 AND state <> 2) AS left_over) l
-         WHERE sequence = $1",
+         WHERE sequence = $1 RETURNING o.state, o.kind, o.tenant_id",
         &[&sequence, &micros(now())],
     )
     .await?;
+    if let Some(row) = rows.first()
+        && state(row.try_get(0)?)? == OperationState::Succeeded
+    {
+        let state = OperationState::Succeeded;
+        let record = operation_ended(
+            &done.operation,
+            row.try_get(1)?,
+            row.try_get(2)?,
+            state,
+            None,
+        );
+        audit::append(registry, transaction, &[record]).await?;
+    }
     Ok(())
 }
 
@@ -385,7 +400,7 @@ pub(super) async fn setback(
             return Ok(());
         };
         let sequence: i64 = row.try_get(0)?;
-        note_setback(&transaction, sequence, setback, reason).await?;
+        note_setback(registry, &transaction, sequence, setback, reason).await?;
         registry.tell_of(&transaction, id).await?;
         Ok(transaction.commit().await?)
     })
@@ -394,6 +409,7 @@ pub(super) async fn setback(
 }
 
 async fn note_setback(
+    registry: &PostgresRegistry,
     transaction: &Transaction<'_>,
     sequence: i64,
     setback: &Setback,
@@ -434,13 +450,24 @@ async fn note_setback(
                 )
                 .await?;
             }
-            execute(
+            let rows = query(
                 transaction,
                 "UPDATE operations SET state = 3, error = $2, updated_at = $3,
-                     holder = NULL, lease_until = NULL WHERE sequence = $1",
+                     holder = NULL, lease_until = NULL WHERE sequence = $1
+                 RETURNING id, kind, tenant_id",
                 &[&sequence, &reason, &at],
             )
             .await?;
+            if let Some(row) = rows.first() {
+                let record = operation_ended(
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    row.try_get(2)?,
+                    OperationState::Failed,
+                    Some(reason),
+                );
+                audit::append(registry, transaction, &[record]).await?;
+            }
         }
     }
     Ok(())

@@ -4,7 +4,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query, stale_on_conflict};
-use super::{PostgresRegistry, count as limited, number, signed};
+use super::{PostgresRegistry, audit, count as limited, number, signed};
+use crate::contract::audit::AuditRecord;
 use crate::server::registry::RegistryError;
 use crate::server::registry::secrets::{
     KeyChange, Purpose, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKey, StoredKeys,
@@ -69,6 +70,7 @@ async fn insert(transaction: &Transaction<'_>, key: &StoredKey) -> Result<(), Re
 pub(super) async fn change(
     registry: &PostgresRegistry,
     change: &KeyChange,
+    records: &[AuditRecord],
 ) -> Result<(), RegistryError> {
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
@@ -80,6 +82,7 @@ pub(super) async fn change(
         )
         .await?;
         apply(&transaction, change).await?;
+        audit::append(registry, &transaction, records).await?;
         Ok(transaction.commit().await?)
     })
     .await;

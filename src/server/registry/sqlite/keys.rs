@@ -5,7 +5,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 
 use super::tenants::stale_on_conflict;
-use super::{from_json, micros, outbox, timestamp, to_json};
+use super::{audit, from_json, micros, outbox, timestamp, to_json};
+use crate::audit::MacKey;
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey, role};
 
@@ -127,7 +128,12 @@ pub(super) fn page(
 
 /// Keeps a key; stale when its name is taken, or when the key that it takes over from has ended
 /// or has a successor.
-pub(super) fn add(connection: &Connection, new: &NewAccessKey) -> Result<(), RegistryError> {
+pub(super) fn add(
+    connection: &Connection,
+    audit_key: Option<&MacKey>,
+    new: &NewAccessKey,
+) -> Result<(), RegistryError> {
+    audit::append(connection, audit_key, &new.audit)?;
     let key = &new.key;
     let now = micros(key.created_at);
     if let Some(old) = &key.rotated_from {

@@ -1,6 +1,7 @@
 //! The registry on SQLite: one writing thread, one read-only connection per worker.
 
 mod api_keys;
+mod audit;
 mod keys;
 mod operations;
 mod outbox;
@@ -15,7 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::mpsc;
 
+use super::audit::{AuditFilter, AuditRow};
 use super::migrations::{MigrationState, migrate, migrate_or_plan};
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
@@ -31,6 +33,8 @@ use super::{
     Operation, OperationFilter, OutboxRow, Registry, RegistryError, Replay, Setback, Signal,
     Statistics, StepDone, Tenant, TenantFilter, TenantKey,
 };
+use crate::audit::MacKey;
+use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
@@ -68,6 +72,7 @@ pub(crate) struct SqliteRegistry {
     writer: Writer,
     readers: Vec<Mutex<Connection>>,
     closed: AtomicBool,
+    audit_key: RwLock<Option<Arc<MacKey>>>,
 }
 
 /// Opens a file that only its owner may read, making it if needed.
@@ -119,6 +124,7 @@ impl SqliteRegistry {
             writer,
             readers,
             closed: AtomicBool::new(false),
+            audit_key: RwLock::default(),
         })
     }
 
@@ -165,6 +171,13 @@ impl SqliteRegistry {
         connection.busy_timeout(Duration::from_secs(2))?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(())
+    }
+
+    fn audit_key(&self) -> Option<Arc<MacKey>> {
+        self.audit_key
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns a reading connection: the calling thread's own unless it is taken.
@@ -337,8 +350,9 @@ impl Registry for SqliteRegistry {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            tenants::commit(connection, &commit)
+            tenants::commit(connection, key.as_deref(), &commit)
         })
         .await
     }
@@ -386,8 +400,9 @@ impl Registry for SqliteRegistry {
     }
 
     async fn step_done(&self, done: StepDone) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::ProcessDeath, move |connection| {
-            operations::step_done(connection, &done)
+            operations::step_done(connection, key.as_deref(), &done)
         })
         .await
     }
@@ -400,8 +415,9 @@ impl Registry for SqliteRegistry {
         reason: &str,
     ) -> Result<(), RegistryError> {
         let (id, reason) = (id.to_owned(), reason.to_owned());
+        let key = self.audit_key();
         self.write(Durability::ProcessDeath, move |connection| {
-            operations::setback(connection, &id, attempt, &setback, &reason)
+            operations::setback(connection, key.as_deref(), &id, attempt, &setback, &reason)
         })
         .await
     }
@@ -475,8 +491,9 @@ impl Registry for SqliteRegistry {
     }
 
     async fn add_access_key(&self, key: NewAccessKey) -> Result<(), RegistryError> {
+        let audit_key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            keys::add(connection, &key)
+            keys::add(connection, audit_key.as_deref(), &key)
         })
         .await
     }
@@ -485,9 +502,12 @@ impl Registry for SqliteRegistry {
         &self,
         ids: Vec<String>,
         at: Timestamp,
+        records: Vec<AuditRecord>,
     ) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            keys::revoke(connection, &ids, at)
+            keys::revoke(connection, &ids, at)?;
+            audit::append(connection, key.as_deref(), &records)
         })
         .await
     }
@@ -523,9 +543,15 @@ impl Registry for SqliteRegistry {
         self.read(secrets::keys)
     }
 
-    async fn change_data_keys(&self, change: KeyChange) -> Result<(), RegistryError> {
+    async fn change_data_keys(
+        &self,
+        change: KeyChange,
+        records: Vec<AuditRecord>,
+    ) -> Result<(), RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            secrets::change(connection, &change)
+            secrets::change(connection, &change)?;
+            audit::append(connection, key.as_deref(), &records)
         })
         .await
     }
@@ -550,11 +576,39 @@ impl Registry for SqliteRegistry {
         .await
     }
 
+    fn audit_with(&self, key: Arc<MacKey>) {
+        *self
+            .audit_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    async fn append_audit(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError> {
+        let key = self.audit_key();
+        self.write(Durability::ProcessDeath, move |connection| {
+            audit::append(connection, key.as_deref(), &records)
+        })
+        .await
+    }
+
     async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
         self.write(Durability::PowerCut, move |connection| {
             api_keys::replace(connection, &digests)
         })
         .await
+    }
+
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        beyond: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, RegistryError> {
+        self.read(|connection| audit::page(connection, filter, beyond, limit))
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, RegistryError> {
+        self.read(audit::head)
     }
 
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{from_json, micros, parse, timestamp, to_json};
+use super::{audit, from_json, micros, parse, timestamp, to_json};
+use crate::audit::MacKey;
 use crate::contract::TenantId;
+use crate::contract::admin::OperationState;
+use crate::server::registry::audit::operation_ended;
 use crate::server::registry::model::now;
 use crate::server::registry::stored::{state, state_number};
 use crate::server::registry::{
@@ -301,7 +304,11 @@ pub(super) fn not_done(connection: &Connection, step: &StepDone) -> Result<(), R
 }
 
 /// Notes that a step was done, and that the operation succeeded when none is left.
-pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), RegistryError> {
+pub(super) fn step_done(
+    connection: &Connection,
+    key: Option<&MacKey>,
+    done: &StepDone,
+) -> Result<(), RegistryError> {
     let sequence: Option<i64> = connection
         .prepare_cached(
             "SELECT sequence FROM operations WHERE id = ?1 AND attempts = ?2 AND state < 2",
@@ -319,20 +326,28 @@ pub(super) fn step_done(connection: &Connection, done: &StepDone) -> Result<(), 
     if let Some(next) = done.next {
         running(connection, sequence, next)?;
     }
-    connection
+    let (ended, kind, tenant): (i32, String, String) = connection
         .prepare_cached(
             "UPDATE operations SET error = NULL, failures = 0, updated_at = ?2,
                  state = CASE WHEN EXISTS (SELECT 1 FROM steps WHERE operation = ?1 AND state <> 2)
                          THEN 1 ELSE 2 END
-             WHERE sequence = ?1",
+             WHERE sequence = ?1 RETURNING state, kind, tenant_id",
         )?
-        .execute(params![sequence, micros(now())])?;
+        .query_row(params![sequence, micros(now())], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    if state(ended)? == OperationState::Succeeded {
+        let state = OperationState::Succeeded;
+        let record = operation_ended(&done.operation, &kind, &tenant, state, None);
+        audit::append(connection, key, &[record])?;
+    }
     Ok(())
 }
 
 /// Notes how an attempt ended.
 pub(super) fn setback(
     connection: &Connection,
+    key: Option<&MacKey>,
     id: &str,
     attempt: Option<u32>,
     setback: &Setback,
@@ -376,12 +391,21 @@ pub(super) fn setback(
                     )?
                     .execute(params![id, position, reason])?;
             }
-            connection
+            let ended: Option<(String, String)> = connection
                 .prepare_cached(
                     "UPDATE operations SET state = 3, error = ?2, updated_at = ?3
-                     WHERE id = ?1 AND state < 2",
+                     WHERE id = ?1 AND state < 2 RETURNING kind, tenant_id",
                 )?
-                .execute(params![id, reason, at])?
+                .query_row(params![id, reason, at], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            if let Some((kind, tenant)) = ended {
+                let state = OperationState::Failed;
+                let record = operation_ended(id, &kind, &tenant, state, Some(reason));
+                audit::append(connection, key, &[record])?;
+            }
+            0
         }
     };
     Ok(())

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{from_json, micros, operations, outbox, parse, timestamp, to_json};
+use super::{audit, from_json, micros, operations, outbox, parse, timestamp, to_json};
+use crate::audit::MacKey;
 use crate::contract::admin::TenantStatus;
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
@@ -292,7 +293,11 @@ pub(super) fn credentials(
 }
 
 /// Makes a change of one tenant. The caller holds the transaction.
-pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<(), RegistryError> {
+pub(super) fn commit(
+    connection: &Connection,
+    key: Option<&MacKey>,
+    commit: &Commit,
+) -> Result<(), RegistryError> {
     let tenant = &commit.tenant;
     put_tenant(connection, tenant)?;
     for (service, association) in &tenant.associations {
@@ -330,13 +335,13 @@ pub(super) fn commit(connection: &Connection, commit: &Commit) -> Result<(), Reg
     }
     if let Some(step) = &commit.step {
         operations::not_done(connection, step)?;
-        operations::step_done(connection, step)?;
+        operations::step_done(connection, key, step)?;
     }
     outbox::insert(connection, tenant, &commit.events)?;
     if let Some(replay) = &commit.replay {
         outbox::keep(connection, replay)?;
     }
-    Ok(())
+    audit::append(connection, key, &commit.audit)
 }
 
 /// Turns a broken uniqueness into "read again": someone else was faster.

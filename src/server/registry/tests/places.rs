@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
+use crate::audit::MacKey;
 use crate::devstack::temporary::{self, Temporary};
 use crate::devstack::{Programs, postgres::Postgres};
 use crate::link::postgres::PostgresEndpoint;
+use crate::secret::Secret;
 use crate::server::registry::Registry;
 use crate::server::registry::postgres::PostgresRegistry;
 use crate::server::registry::sqlite::SqliteRegistry;
@@ -14,6 +16,7 @@ use crate::server::registry::sqlite::SqliteRegistry;
 pub(super) fn on_sqlite() -> (Arc<dyn Registry>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let registry = SqliteRegistry::open(&folder.path().join("registry")).unwrap();
+    registry.audit_with(Arc::new(mac_key()));
     (Arc::new(registry), folder)
 }
 
@@ -44,6 +47,12 @@ pub(in crate::server::registry) fn endpoint() -> PostgresEndpoint {
     server.endpoint()
 }
 
+/// The key of every log.
+pub(in crate::server::registry) fn mac_key() -> MacKey {
+    static KEY: OnceLock<Secret> = OnceLock::new();
+    MacKey::new("00000000", KEY.get_or_init(Secret::generate)).unwrap()
+}
+
 /// A name that no other test uses.
 pub(in crate::server::registry) fn schema() -> String {
     format!("registry_{}", uuid::Uuid::new_v4().simple())
@@ -51,9 +60,9 @@ pub(in crate::server::registry) fn schema() -> String {
 
 /// A new registry in a schema of its own.
 pub(super) async fn on_postgres() -> Arc<dyn Registry> {
-    Arc::new(
-        PostgresRegistry::open(&endpoint(), &schema())
-            .await
-            .unwrap(),
-    )
+    let registry = PostgresRegistry::open(&endpoint(), &schema())
+        .await
+        .unwrap();
+    registry.audit_with(Arc::new(mac_key()));
+    Arc::new(registry)
 }

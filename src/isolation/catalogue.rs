@@ -1,0 +1,183 @@
+//! The catalogue: every check, read from its own file under `checks/`.
+//!
+//! A file begins with the check's page of the manual, as SQL comments; what follows is its query.
+//! Adding a check is adding a file and a word here.
+
+use std::sync::LazyLock;
+
+use super::model::{Check, Family, Severity};
+
+/// What every query begins with: the inventory as its one parameter, so that nothing is written.
+pub const PRELUDE: &str = "\
+WITH RECURSIVE inv AS MATERIALIZED (
+  SELECT * FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS i(tenant text, db text, sch text,
+    role text, login boolean, mode text, status text, complete boolean)),
+schemas AS MATERIALIZED (SELECT DISTINCT tenant, sch FROM inv WHERE sch IS NOT NULL),
+roles AS MATERIALIZED (SELECT DISTINCT i.tenant, r.oid FROM inv i JOIN pg_roles r ON r.rolname = i.role)";
+
+macro_rules! files {
+    ($family:expr, $folder:literal, $extension:literal, $($id:literal)*) => {
+        &[$(($family, $id, include_str!(concat!("checks/", $folder, "/", $id, ".", $extension)))),*]
+    };
+}
+
+type File = (Family, &'static str, &'static str);
+
+const FILES: &[&[File]] = &[
+    files!(Family::Config, "config", "txt",
+        "CF-01" "CF-02" "CF-03" "CF-05" "CF-06" "CF-07" "CF-09" "CF-23"),
+    files!(Family::Cluster, "cluster", "sql",
+        "PG-001" "PG-002" "PG-003" "PG-004" "PG-005" "PG-006" "PG-007" "PG-008" "PG-009" "PG-010"
+        "PG-011" "PG-012" "PG-013" "PG-014" "PG-015" "PG-016" "PG-017" "PG-018" "PG-019" "PG-021"
+        "PG-022" "PG-023" "PG-024" "PG-026" "PG-027" "CF-13"),
+    files!(Family::Database, "database", "sql",
+        "PG-020" "PG-101" "PG-102" "PG-103" "PG-104" "PG-105" "PG-106" "PG-107" "PG-108" "PG-109"
+        "PG-110" "PG-111" "PG-112" "PG-113" "PG-114" "PG-115" "PG-116" "PG-117" "PG-118" "PG-119"
+        "PG-120" "PG-121"),
+    files!(Family::Live, "live", "txt",
+        "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-217" "PB-01" "PB-02"),
+];
+
+static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {
+    let files = FILES.iter().flat_map(|family| family.iter());
+    let mut checks: Vec<Check> = files
+        .map(|(family, id, text)| parse(*family, id, text))
+        .collect();
+    checks.sort_by_key(|check| (check.family, check.id));
+    checks
+});
+
+/// Returns every check, by family and id.
+pub fn all() -> &'static [Check] {
+    &CHECKS
+}
+
+/// Returns the check called `id`, in either case.
+pub fn find(id: &str) -> Option<&'static Check> {
+    all().iter().find(|check| check.id.eq_ignore_ascii_case(id))
+}
+
+/// Returns the check called `id`, which is known to exist.
+pub(super) fn known(id: &str) -> &'static Check {
+    find(id).expect("the ids in the source are those of the catalogue")
+}
+
+/// Returns the checks of a family.
+pub fn of(family: Family) -> impl Iterator<Item = &'static Check> {
+    all().iter().filter(move |check| check.family == family)
+}
+
+/// Reads a file; a unit test reads all of them, so what is missing shows there.
+fn parse(family: Family, id: &'static str, text: &'static str) -> Check {
+    let mut lines = text.lines().peekable();
+    let first = lines.next().unwrap_or_default();
+    let title = first.split_once(" · ").map_or("", |(_, title)| title);
+    let mut check = Check {
+        id,
+        title,
+        severity: Severity::Info,
+        family,
+        claim: String::new(),
+        why: String::new(),
+        looks: String::new(),
+        remedy: String::new(),
+        peach: String::new(),
+        limit: false,
+        schema_mode: false,
+        since: 0,
+        sql: None,
+    };
+    while let Some(line) = lines.peek().and_then(|line| line.strip_prefix("-- ")) {
+        let (key, value) = line.split_once(": ").unwrap_or((line, ""));
+        let mut value = value.to_owned();
+        lines.next();
+        while let Some(more) = lines.peek().and_then(|line| line.strip_prefix("--   ")) {
+            value.push('\n');
+            value.push_str(more);
+            lines.next();
+        }
+        match key {
+            "severity" => check.severity = value.parse().unwrap_or(Severity::Info),
+            "claim" => check.claim = value.replace('\n', " "),
+            "why" => check.why = value.replace('\n', " "),
+            "looks" => check.looks = value.replace('\n', " "),
+            "remedy" => check.remedy = value,
+            "peach" => check.peach = value,
+            "kind" => check.limit = value == "limit",
+            "mode" => check.schema_mode = value == "schema",
+            "since" => check.since = value.parse().unwrap_or(0),
+            _ => {}
+        }
+    }
+    let body: Vec<&str> = lines.collect();
+    if !body.is_empty() {
+        let separator = if body[0].starts_with(',') { "" } else { "\n" };
+        check.sql = Some(format!("{PRELUDE}{separator}{}", body.join("\n")));
+    }
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_check_has_a_whole_page_and_an_id_of_its_own() {
+        let mut ids = BTreeSet::new();
+        for (_, id, text) in FILES.iter().flat_map(|family| family.iter()) {
+            assert!(text.starts_with(&format!("-- {id} · ")), "{id}");
+            assert!(text.contains("\n-- severity: "), "{id}");
+            assert!(ids.insert(*id), "{id} stands twice");
+        }
+        for check in all() {
+            let id = check.id;
+            for (name, text) in [
+                ("title", check.title),
+                ("claim", &check.claim),
+                ("why", &check.why),
+                ("looks", &check.looks),
+                ("remedy", &check.remedy),
+            ] {
+                assert!(text.len() > 15, "{id} has no {name}: {text:?}");
+            }
+            let peach = [
+                "privilege",
+                "encryption",
+                "authentication",
+                "connectivity",
+                "hygiene",
+            ];
+            assert!(peach.contains(&check.peach.as_str()), "{id}");
+            let is_sql = matches!(check.family, Family::Cluster | Family::Database);
+            assert_eq!(check.sql.is_some(), is_sql, "{id}");
+        }
+    }
+
+    #[test]
+    fn no_query_can_write() {
+        for check in all() {
+            let Some(sql) = &check.sql else { continue };
+            let code: String = sql
+                .split('\'')
+                .step_by(2)
+                .flat_map(|part| [part, " "])
+                .collect();
+            for word in [
+                "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "GRANT", "ALTER",
+            ] {
+                let found = code
+                    .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .any(|part| part == word);
+                assert!(!found, "{} has {word} outside of a text", check.id);
+            }
+        }
+    }
+
+    #[test]
+    fn checks_are_found_in_either_case() {
+        assert_eq!(find("pg-002").unwrap().id, "PG-002");
+        assert!(find("PG-999").is_none());
+    }
+}

@@ -1,0 +1,44 @@
+-- PG-002 · A tenant's login may connect to another tenant's database
+-- severity: critical
+-- peach: privilege
+-- claim: No tenant's login holds CONNECT on a database that is not its own, by itself, through any
+--   chain of memberships, or through PUBLIC.
+-- why: CONNECT is the outermost wall. Behind it stand only the grants inside the database, and those
+--   are written by every migration.
+-- looks: The closure of pg_auth_members from every tenant's login, joined with every holder of
+--   CONNECT, owners and PUBLIC included. All pairs are looked at, none is sampled.
+-- remedy: Break the path that the finding names: revoke the right from the role where the path ends,
+--   or the membership that leads there.
+--   REVOKE CONNECT ON DATABASE "borealis" FROM "acme_app";
+, start AS (
+  SELECT DISTINCT i.tenant, r.oid, r.rolname::text AS name FROM inv i JOIN pg_roles r ON r.rolname = i.role WHERE i.login),
+reach(tenant, role, path) AS (
+  SELECT tenant, oid, ARRAY[name] FROM start
+  UNION ALL
+  SELECT reach.tenant, m.roleid, reach.path || r.rolname::text
+  FROM reach JOIN pg_auth_members m ON m.member = reach.role JOIN pg_roles r ON r.oid = m.roleid
+  WHERE r.rolname <> ALL (reach.path) AND cardinality(reach.path) < 16),
+own AS (SELECT DISTINCT tenant, db FROM inv),
+grants AS (
+  SELECT d.datname, a.grantee, d.datdba FROM pg_database d
+  CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+  WHERE a.privilege_type = 'CONNECT' AND d.datname IN (SELECT db FROM own))
+SELECT NULL, ARRAY['PUBLIC'], ARRAY(SELECT tenant FROM own WHERE own.db = g.datname ORDER BY 1),
+  'database ' || g.datname, 'PUBLIC has CONNECT, so every login of the cluster may enter',
+  format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC;', g.datname)
+FROM grants g
+WHERE g.grantee = 0 AND EXISTS (
+  SELECT FROM start s WHERE NOT EXISTS (SELECT FROM own WHERE own.tenant = s.tenant AND own.db = g.datname))
+UNION ALL
+SELECT NULL, array_agg(DISTINCT reach.path[1]),
+  ARRAY(SELECT tenant FROM own WHERE own.db = g.datname ORDER BY 1), 'database ' || g.datname,
+  min(array_to_string(reach.path, ' -> ')) || ' -> CONNECT' ||
+    CASE WHEN g.grantee = g.datdba THEN ' (as its owner)' ELSE '' END,
+  CASE WHEN max(cardinality(reach.path)) = 1 AND g.grantee <> g.datdba
+       THEN string_agg(DISTINCT format('REVOKE ALL ON DATABASE %I FROM %I;', g.datname, reach.path[1]), E'\n')
+       WHEN max(cardinality(reach.path)) = 1
+       THEN format('ALTER DATABASE %I OWNER TO CURRENT_USER;', g.datname)
+       ELSE string_agg(DISTINCT format('REVOKE %I FROM %I;', coalesce(reach.path[2], reach.path[1]), reach.path[1]), E'\n') END
+FROM reach JOIN grants g ON g.grantee = reach.role
+WHERE NOT EXISTS (SELECT FROM own WHERE own.tenant = reach.tenant AND own.db = g.datname)
+GROUP BY g.datname, g.grantee, g.datdba

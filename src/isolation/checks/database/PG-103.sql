@@ -1,0 +1,45 @@
+-- PG-103 · Objects of two tenants depend on each other
+-- severity: critical
+-- peach: privilege
+-- mode: schema
+-- claim: No view, rule, inheritance, foreign key, default, policy or trigger joins the schemas of two
+--   tenants, or a shared schema to a tenant's.
+-- why: A view reads with its owner's rights, whoever asks; a partition writes where its parent says. And
+--   two tenants that are tied together cannot be moved, restored or purged one at a time.
+-- looks: pg_constraint, pg_inherits, pg_rewrite, pg_attrdef, pg_policy and pg_trigger with pg_depend:
+--   edges whose two ends lie in schemas of different tenants.
+-- remedy: DROP VIEW "reports"."everyone";   -- and ask each tenant for its own
+, edge(kind, source, target) AS (
+  SELECT 'foreign key', conrelid, confrelid FROM pg_constraint WHERE contype = 'f'
+  UNION ALL SELECT 'inheritance', inhrelid, inhparent FROM pg_inherits
+  UNION ALL SELECT DISTINCT 'view', r.ev_class, d.refobjid FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+  UNION ALL SELECT DISTINCT 'default', a.adrelid, d.refobjid FROM pg_depend d JOIN pg_attrdef a ON a.oid = d.objid
+    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> a.adrelid
+  UNION ALL SELECT DISTINCT 'policy', p.polrelid, d.refobjid FROM pg_depend d JOIN pg_policy p ON p.oid = d.objid
+    WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> p.polrelid),
+placed AS (
+  SELECT e.kind, format('%I.%I', ns.nspname, cs.relname) AS source, format('%I.%I', nt.nspname, ct.relname) AS target,
+    ns.nspname AS source_schema, nt.nspname AS target_schema, cs.relkind, cs.relowner, ct.relowner AS target_owner
+  FROM edge e JOIN pg_class cs ON cs.oid = e.source JOIN pg_namespace ns ON ns.oid = cs.relnamespace
+  JOIN pg_class ct ON ct.oid = e.target JOIN pg_namespace nt ON nt.oid = ct.relnamespace
+  WHERE ns.nspname <> nt.nspname
+  UNION ALL
+  SELECT 'trigger', format('%I.%I', n.nspname, c.relname), p.oid::regprocedure::text, n.nspname, pn.nspname, c.relkind, c.relowner, p.proowner
+  FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+  WHERE NOT g.tgisinternal AND n.nspname <> pn.nspname)
+SELECT CASE WHEN p.kind NOT IN ('view', 'inheritance') THEN 'high' END,
+  ARRAY[pg_get_userbyid(p.relowner)::text], ARRAY[b.tenant] || CASE WHEN a.tenant IS NULL THEN ARRAY[]::text[] ELSE ARRAY[a.tenant] END,
+  p.kind || ' ' || p.source || ' of database ' || current_database(),
+  p.source || ' (' || coalesce('tenant ' || a.tenant, 'shared') || ') -> ' || p.target || ' (tenant ' || b.tenant || ')',
+  format(E'\\connect %I\n', current_database()) || CASE
+    WHEN p.kind = 'view' THEN format('DROP %s %s;', CASE p.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'RULE … ON' END, p.source)
+    WHEN p.kind = 'inheritance' THEN format('ALTER TABLE %s NO INHERIT %s;', p.source, p.target)
+    WHEN p.kind = 'foreign key' THEN format('ALTER TABLE %s DROP CONSTRAINT …;', p.source)
+    WHEN p.kind = 'default' THEN format('ALTER TABLE %s ALTER COLUMN … DROP DEFAULT;', p.source)
+    WHEN p.kind = 'policy' THEN format('DROP POLICY … ON %s;', p.source)
+    ELSE format('DROP TRIGGER … ON %s;', p.source) END
+FROM placed p LEFT JOIN schemas a ON a.sch = p.source_schema JOIN schemas b ON b.sch = p.target_schema
+WHERE a.tenant IS DISTINCT FROM b.tenant
+LIMIT 2000

@@ -1,0 +1,23 @@
+-- PG-116 · Large objects are open to others
+-- severity: high
+-- peach: privilege
+-- claim: lo_compat_privileges is off, and no large object is granted to PUBLIC or another tenant.
+-- why: Large objects have an owner and no schema: in schema mode nothing but their ACL keeps tenants
+--   apart, and lo_compat_privileges switches that off.
+-- looks: The setting, and pg_largeobject_metadata.
+-- remedy: ALTER SYSTEM SET lo_compat_privileges = off;
+--   REVOKE ALL ON LARGE OBJECT 16403 FROM PUBLIC;
+SELECT 'critical', ARRAY['PUBLIC'], ARRAY['*'], 'setting lo_compat_privileges', 'it is on', 'ALTER SYSTEM SET lo_compat_privileges = off; SELECT pg_reload_conf();'
+WHERE current_setting('lo_compat_privileges') = 'on'
+UNION ALL
+SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
+  coalesce((SELECT array_agg(DISTINCT tenant) FROM roles WHERE roles.oid = m.lomowner), ARRAY['*']),
+  'large objects of ' || pg_get_userbyid(m.lomowner) || ' in database ' || current_database(),
+  count(DISTINCT m.oid) || ' with ' || string_agg(DISTINCT a.privilege_type, ', ') || ' granted, for example ' || min(m.oid::bigint),
+  format(E'\\connect %I\n', current_database()) || format('REVOKE ALL ON LARGE OBJECT %s FROM %s;', min(m.oid::bigint),
+         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+FROM pg_largeobject_metadata m CROSS JOIN LATERAL aclexplode(m.lomacl) a
+LEFT JOIN pg_roles g ON g.oid = a.grantee
+WHERE a.grantee <> m.lomowner AND NOT coalesce(g.rolsuper, false)
+  AND NOT EXISTS (SELECT FROM roles x JOIN roles y USING (tenant) WHERE x.oid = m.lomowner AND y.oid = a.grantee)
+GROUP BY m.lomowner, a.grantee

@@ -1,0 +1,23 @@
+-- PG-119 · A view reads with more rights than its reader has
+-- severity: high
+-- peach: privilege
+-- claim: No view that a tenant may read belongs to a role that outranks it, unless it is a
+--   security_invoker view.
+-- why: A view reads with its owner's rights: the usual shape of the shortcut for reports.
+-- looks: Views and materialised views outside of extensions whose owner is not a role of the reader's
+--   tenant.
+-- remedy: ALTER VIEW "v" SET (security_invoker = true);   -- since PostgreSQL 15
+SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
+  array_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END),
+  coalesce((SELECT array_agg(DISTINCT tenant) FROM roles WHERE roles.oid = c.relowner), ARRAY['*']),
+  format('view %I.%I of database %s', n.nspname, c.relname, current_database()), 'it reads as ' || r.rolname,
+  format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
+       ELSE format('REVOKE ALL ON %I.%I FROM PUBLIC;', n.nspname, c.relname) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+CROSS JOIN LATERAL aclexplode(c.relacl) a
+WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
+  AND NOT coalesce(c.reloptions::text ~ 'security_invoker=(true|on|1)', false)
+  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM roles))
+  AND NOT EXISTS (SELECT FROM roles x JOIN roles y USING (tenant) WHERE x.oid = c.relowner AND y.oid = a.grantee)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
+GROUP BY n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls

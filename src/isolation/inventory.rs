@@ -1,0 +1,327 @@
+//! What is checked: who has which database or schema, where, with which login.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::contract::wire::IsolationMode;
+use crate::link::postgres::PostgresEndpoint;
+use crate::secret::{Secret, sha256_hex};
+
+/// One module's database or schema of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Id of the tenant where it has one besides its name.
+    pub tenant_id: String,
+    /// `active`, `suspended` or `purged`.
+    pub status: String,
+    /// Environment; empty when unknown.
+    pub environment: String,
+    /// Service; empty when unknown.
+    pub service: String,
+    /// Module; empty when unknown.
+    pub module: String,
+    /// Isolation mode.
+    pub mode: IsolationMode,
+    /// Host that products connect to.
+    pub host: String,
+    /// Port that products connect to.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// Schema, in schema mode.
+    pub schema: Option<String>,
+    /// Login role that products use.
+    pub login: String,
+    /// Other roles of the tenant: the owner, the login that is idle.
+    pub roles: Vec<String>,
+    /// Password of the login, when it is known.
+    pub password: Option<Secret>,
+    /// `sslmode` that products are told; empty when none.
+    pub sslmode: String,
+    /// Certificates to trust, PEM.
+    pub ca_pem: Option<String>,
+    /// What the connections say where they differ from the record.
+    pub drift: Vec<String>,
+    /// True when connections were handed out although the tenant is not active.
+    pub handed_out: bool,
+}
+
+impl Store {
+    /// Returns `host:port`.
+    pub fn cluster(&self) -> String {
+        if self.host.contains(':') && !self.host.starts_with('/') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Returns the place in words: `database`, or `database.schema`.
+    pub fn place(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{}.{schema}", self.database),
+            None => self.database.clone(),
+        }
+    }
+
+    /// Returns how a product connects, with its schema pinned; `None` without a password.
+    pub fn endpoint(&self) -> Option<PostgresEndpoint> {
+        let password = self.password.clone()?;
+        Some(PostgresEndpoint {
+            host: self.host.clone(),
+            port: self.port,
+            database: self.database.clone(),
+            user: self.login.clone(),
+            password: Some(password),
+            // What products do when they are told nothing.
+            sslmode: if self.sslmode.is_empty() {
+                "disable".into()
+            } else {
+                self.sslmode.clone()
+            },
+            ca_pem: self.ca_pem.clone(),
+            search_path: self.schema.clone(),
+        })
+    }
+
+    /// Returns true for a host that is this machine.
+    pub fn is_local(&self) -> bool {
+        self.host.starts_with('/')
+            || self.host.eq_ignore_ascii_case("localhost")
+            || self
+                .host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// Everything that is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Stores, by tenant, service and module.
+    pub stores: Vec<Store>,
+    /// True when it has every tenant, so that what is not in it is left over.
+    pub complete: bool,
+    /// Where it comes from, in words.
+    pub source: String,
+    /// What could not be learned, for the section on what was not tested.
+    pub gaps: Vec<String>,
+}
+
+impl Inventory {
+    /// Returns the names of the tenants, sorted.
+    pub fn tenants(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.stores.iter().map(|store| &store.tenant).collect();
+        names.into_iter().cloned().collect()
+    }
+
+    /// Returns the stores by cluster.
+    pub fn clusters(&self) -> BTreeMap<String, Vec<&Store>> {
+        let mut clusters: BTreeMap<String, Vec<&Store>> = BTreeMap::new();
+        for store in &self.stores {
+            clusters.entry(store.cluster()).or_default().push(store);
+        }
+        clusters
+    }
+
+    /// Returns a digest of who has what; passwords are no part of it.
+    pub fn digest(&self) -> String {
+        let mut lines: Vec<String> = self
+            .stores
+            .iter()
+            .map(|store| {
+                format!(
+                    "{}\0{}\0{}\0{}\0{}",
+                    store.tenant,
+                    store.cluster(),
+                    store.database,
+                    store.schema.as_deref().unwrap_or_default(),
+                    store.login
+                )
+            })
+            .collect();
+        lines.sort();
+        format!("sha256:{}", sha256_hex(lines.join("\n").as_bytes()))
+    }
+}
+
+/// A row of the inventory as the queries see it: one per store and role.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row<'a> {
+    tenant: &'a str,
+    db: &'a str,
+    sch: Option<&'a str>,
+    role: &'a str,
+    login: bool,
+    mode: &'static str,
+    status: &'a str,
+    complete: bool,
+}
+
+/// Returns the rows of `stores` as the parameter of every query.
+pub fn rows<'a>(stores: impl IntoIterator<Item = &'a Store>, complete: bool) -> String {
+    let mut rows = Vec::new();
+    for store in stores {
+        let row = |role: &'a str, login| Row {
+            tenant: &store.tenant,
+            db: &store.database,
+            sch: store.schema.as_deref(),
+            role,
+            login,
+            mode: store.mode.as_str(),
+            status: &store.status,
+            complete,
+        };
+        rows.push(row(&store.login, true));
+        let others = store.roles.iter().filter(|role| **role != store.login);
+        rows.extend(others.map(|role| row(role, false)));
+    }
+    serde_json::to_string(&rows).expect("rows of text serialise")
+}
+
+/// Form of an inventory file, for tenants that were made by hand.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct InventoryFile {
+    /// True when the file has every tenant of its clusters.
+    #[serde(default)]
+    pub complete: bool,
+    /// One entry for each database or schema of each tenant.
+    #[serde(default)]
+    pub store: Vec<FileStore>,
+}
+
+/// One database or schema of one tenant in an inventory file.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileStore {
+    /// Tenant.
+    pub tenant: String,
+    /// `active` (the default), `suspended` or `purged`.
+    #[serde(default)]
+    pub status: String,
+    /// Environment.
+    #[serde(default)]
+    pub environment: String,
+    /// Service.
+    #[serde(default)]
+    pub service: String,
+    /// Module.
+    #[serde(default)]
+    pub module: String,
+    /// Host.
+    pub host: String,
+    /// Port; 5432 when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Database.
+    pub database: String,
+    /// Schema, where tenants share the database.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// Login role.
+    pub login: String,
+    /// Other roles of the tenant, its owner role for example.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// File that holds the password of the login.
+    #[serde(default)]
+    pub password_file: Option<std::path::PathBuf>,
+    /// Password of the login; rather name a file.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub password: Option<String>,
+    /// `disable`, `prefer`, `require`, `verify-ca`, `verify-full`.
+    #[serde(default)]
+    pub sslmode: String,
+}
+
+impl std::fmt::Debug for FileStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileStore")
+            .field("tenant", &self.tenant)
+            .field("database", &self.database)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileStore {
+    /// Returns the store, with the password that was read for it.
+    pub fn into_store(self, password: Option<Secret>) -> Store {
+        Store {
+            tenant_id: self.tenant.clone(),
+            tenant: self.tenant,
+            status: if self.status.is_empty() {
+                "active".into()
+            } else {
+                self.status
+            },
+            environment: self.environment,
+            service: self.service,
+            module: self.module,
+            mode: if self.schema.is_some() {
+                IsolationMode::Schema
+            } else {
+                IsolationMode::Database
+            },
+            host: self.host,
+            port: self.port.unwrap_or(5432),
+            database: self.database,
+            schema: self.schema,
+            login: self.login,
+            roles: self.roles,
+            password,
+            sslmode: self.sslmode,
+            ca_pem: None,
+            drift: Vec::new(),
+            handed_out: false,
+        }
+    }
+}
+
+/// Reads an inventory file: TOML, or JSON of the same form.
+pub fn parse_file(text: &str) -> Result<InventoryFile, String> {
+    // The parsers' messages repeat the line, which may hold a password: only the place is told.
+    if text.trim_start().starts_with('{') {
+        serde_json::from_str(text)
+            .map_err(|error| format!("line {}, column {}", error.line(), error.column()))
+    } else {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text[..at.min(text.len())].matches('\n').count() + 1;
+            let word = error.message().lines().next().unwrap_or_default();
+            let word = word.split('`').next().unwrap_or_default().trim_end();
+            format!("line {line}: {word}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gives_stores_and_an_error_never_repeats_a_password() {
+        let file = parse_file(
+            "[[store]]\ntenant = 'acme'\nhost = 'db'\ndatabase = 'acme'\nlogin = 'acme_app'\n",
+        )
+        .unwrap();
+        let store = file.store[0].clone().into_store(None);
+        assert_eq!((store.port, store.status.as_str()), (5432, "active"));
+        assert_eq!(store.mode, IsolationMode::Database);
+        assert!(rows([&store], false).contains(r#""role":"acme_app","login":true"#));
+        for text in [
+            "[[store]]\npassword = hunter2\n",
+            "[[store]]\nhunter2 = 'hunter2'\n",
+            "{\"store\": [{\"password\": hunter2}]}",
+        ] {
+            let error = parse_file(text).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Proof of isolation: whether one tenant can reach another's data.
+//!
+//! A [`Check`](model::Check) is one claim with its manual; [`catalogue`] has all of them. [`run`]
+//! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
+//! tenants are handed, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
+//! with the tenants' own logins, and [`control`] plants breaches in a transaction that is rolled
+//! back, to see whether they are found. The outcome is a [`report::IsolationReport`].
+//!
+//! Nothing here writes to a tenant's data: sessions are read-only, or what they try is rolled back.
+
+pub mod audit;
+pub mod catalogue;
+pub mod config;
+pub mod control;
+pub mod derange;
+pub mod inventory;
+pub mod live;
+pub mod model;
+pub mod report;
+pub mod run;
+pub mod verdict;

@@ -1,0 +1,389 @@
+//! A whole run: every family, in order, with bounded connections.
+
+mod cluster;
+mod tally;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use jiff::Timestamp;
+
+use super::derange::{bound, derangement};
+use super::inventory::{Inventory, Store};
+use super::model::{Check, Family, Finding, Severity};
+use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
+use super::verdict::{self, Waivers};
+use super::{catalogue, config, control, live};
+use crate::link::postgres::PostgresEndpoint;
+use tally::Tallies;
+
+/// Pairs up to which all of them are tried without being asked to.
+const FEW_PAIRS: usize = 400;
+
+/// How a run is made.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Logins that read catalogues and plant breaches, one per cluster; a tenant's own login reads
+    /// where there is none.
+    pub auditors: Vec<PostgresEndpoint>,
+    /// Whether tenants' logins are tried.
+    pub live: bool,
+    /// Random derangements to try.
+    pub derangements: u32,
+    /// Whether every pair is tried.
+    pub exhaustive: bool,
+    /// Seed of the derangements.
+    pub seed: u64,
+    /// Sessions that may be open at the same time, about.
+    pub jobs: usize,
+    /// Whether breaches are planted.
+    pub control: bool,
+    /// Ids of the checks to run; all when empty.
+    pub only: Vec<String>,
+    /// Findings that somebody answers for.
+    pub waivers: Waivers,
+    /// Findings of an earlier report.
+    pub baseline: Vec<Finding>,
+    /// The time that counts for waivers.
+    pub now: Timestamp,
+}
+
+impl Settings {
+    /// Returns settings for a full run without an auditor.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            auditors: Vec::new(),
+            live: true,
+            derangements: 3,
+            exhaustive: false,
+            seed: u64::from_le_bytes(crate::secret::random_bytes()) >> 12,
+            jobs: 8,
+            control: true,
+            only: Vec::new(),
+            waivers: Waivers::default(),
+            baseline: Vec::new(),
+            now,
+        }
+    }
+
+    fn wants(&self, check: &Check) -> bool {
+        self.only.is_empty() || self.only.iter().any(|id| id.eq_ignore_ascii_case(check.id))
+    }
+
+    fn wanted(&self, family: Family) -> Vec<&'static Check> {
+        catalogue::of(family)
+            .filter(|check| self.wants(check))
+            .collect()
+    }
+}
+
+/// Tells how far a run has come: what goes on, how much is done, of how much.
+pub type Progress<'a> = &'a dyn Fn(&str, u64, u64);
+
+/// Checks a fleet.
+pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<'_>) -> Isolation {
+    let begun = Instant::now();
+    let mut tallies = Tallies::new(settings.wanted_all());
+    let mut coverage = Coverage {
+        seed: settings.seed,
+        ..Coverage::default()
+    };
+    let mut not_tested = BTreeSet::new();
+    for gap in &inventory.gaps {
+        not_tested.insert(NotTested {
+            what: "part of the inventory".into(),
+            why: gap.clone(),
+        });
+    }
+    progress("what tenants are handed", 0, 0);
+    for check in settings.wanted(Family::Config) {
+        tallies.looked(check.id, inventory.stores.len() as u64);
+    }
+    tallies.find(
+        config::check(inventory)
+            .into_iter()
+            .filter(|finding| tallies_wants(settings, finding))
+            .collect(),
+    );
+    let mut facts = Vec::new();
+    let mut stores: Vec<Store> = Vec::new();
+    let mut controls = Vec::new();
+    for (address, of_cluster) in inventory.clusters() {
+        let mut cluster = cluster::Cluster::new(&address, &of_cluster, inventory, settings);
+        cluster
+            .audit(settings, &mut tallies, &mut coverage, progress)
+            .await;
+        if settings.control
+            && let Some(auditor) = cluster.auditor()
+        {
+            progress("planting breaches to be found", 0, 0);
+            let checks: Vec<&Check> = [Family::Cluster, Family::Database]
+                .into_iter()
+                .flat_map(|family| settings.wanted(family))
+                .filter(|check| check.since <= cluster.version())
+                .collect();
+            controls.push(control::run(auditor, &checks).await);
+        }
+        facts.push(cluster.facts());
+        stores.extend(cluster.into_stores());
+    }
+    if settings.live {
+        probe(&stores, settings, &mut tallies, &mut coverage, progress).await;
+    } else {
+        for check in settings.wanted(Family::Live) {
+            tallies.skip(check.id, "it was switched off (--static)");
+        }
+        not_tested.insert(NotTested {
+            what: "what happens when it is tried".into(),
+            why: "live probes were switched off (--static)".into(),
+        });
+    }
+    let control = merge(controls, settings);
+    let tenants = inventory.tenants();
+    coverage.pairs = pairs_on_clusters(inventory);
+    let (mut findings, checks) = tallies.close(&control, &mut not_tested);
+    let unused_waivers = settings.waivers.apply(
+        &mut findings,
+        jiff::tz::Offset::UTC.to_datetime(settings.now).date(),
+    );
+    let checks = tally::after_waivers(checks, &findings);
+    verdict::known_before(&mut findings, &settings.baseline);
+    findings.sort_by(|a, b| {
+        (b.severity, &a.check, &a.store, &a.object, &a.roles)
+            .cmp(&(a.severity, &b.check, &b.store, &b.object, &b.roles))
+    });
+    let is_limit =
+        |finding: &Finding| catalogue::find(&finding.check).is_some_and(|check| check.limit);
+    let (limits, findings): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_limit);
+    let (notes, findings): (Vec<_>, Vec<_>) = findings
+        .into_iter()
+        .partition(|finding| finding.severity == Severity::Info);
+    let (verdict, because) = verdict::conclude(&findings, &checks, &control);
+    for (what, why) in NEVER {
+        not_tested.insert(NotTested {
+            what: (*what).to_owned(),
+            why: (*why).to_owned(),
+        });
+    }
+    Isolation {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: uuid::Uuid::now_v7().to_string(),
+        started_at: settings.now,
+        duration_seconds: begun.elapsed().as_secs_f64(),
+        verdict,
+        because,
+        counts: verdict::counts(&findings),
+        fleet: Fleet {
+            source: inventory.source.clone(),
+            inventory: inventory.digest(),
+            tenants,
+            stores: inventory.stores.len(),
+            clusters: facts,
+        },
+        coverage,
+        control,
+        findings,
+        limits,
+        notes,
+        checks,
+        not_tested: not_tested.into_iter().collect(),
+        unused_waivers,
+    }
+}
+
+/// What no run of this version looks at.
+const NEVER: &[(&str, &str)] = &[
+    (
+        "the products' own HTTP interfaces",
+        "the check does not speak to products; a product that mixes up tenants in its own code is not seen here",
+    ),
+    (
+        "MongoDB, RabbitMQ, Kafka and object stores",
+        "the check does not speak to them",
+    ),
+    (
+        "backups, replicas and dumps",
+        "only the servers that products are led to are looked at",
+    ),
+];
+
+impl Settings {
+    fn wanted_all(&self) -> Vec<&'static Check> {
+        catalogue::all()
+            .iter()
+            .filter(|check| self.wants(check))
+            .collect()
+    }
+}
+
+fn tallies_wants(settings: &Settings, finding: &Finding) -> bool {
+    catalogue::find(&finding.check).is_some_and(|check| settings.wants(check))
+}
+
+fn pairs_on_clusters(inventory: &Inventory) -> u64 {
+    inventory
+        .clusters()
+        .values()
+        .map(|stores| {
+            let tenants: BTreeSet<&str> = stores.iter().map(|s| s.tenant.as_str()).collect();
+            (tenants.len() as u64) * (tenants.len() as u64).saturating_sub(1)
+        })
+        .sum()
+}
+
+/// One answer for the controls of all clusters: the weakest counts.
+fn merge(controls: Vec<Control>, settings: &Settings) -> Control {
+    let mut whole = Control {
+        state: if settings.control {
+            ControlState::Impossible
+        } else {
+            ControlState::Off
+        },
+        planted: 0,
+        detected: 0,
+        missed: Vec::new(),
+        uncontrolled: Vec::new(),
+        reason: if settings.control {
+            "no login was given that may make scratch roles (--postgres-url-file)".into()
+        } else {
+            "switched off with --no-control".into()
+        },
+    };
+    let possible: Vec<&Control> = controls
+        .iter()
+        .filter(|control| control.state != ControlState::Impossible)
+        .collect();
+    if possible.is_empty() {
+        if let Some(control) = controls.into_iter().next() {
+            return control;
+        }
+        return whole;
+    }
+    whole.state = ControlState::Detected;
+    whole.reason = String::new();
+    for control in possible {
+        whole.planted += control.planted;
+        whole.detected += control.detected;
+        whole.missed.extend(control.missed.iter().cloned());
+        whole
+            .uncontrolled
+            .extend(control.uncontrolled.iter().cloned());
+    }
+    for list in [&mut whole.missed, &mut whole.uncontrolled] {
+        list.sort();
+        list.dedup();
+    }
+    if !whole.missed.is_empty() {
+        whole.state = ControlState::Missed;
+    }
+    whole
+}
+
+/// Chooses whom every store probes: all, or one other tenant per derangement.
+fn victims<'a>(
+    stores: &[&'a Store],
+    settings: &Settings,
+    coverage: &mut Coverage,
+) -> Vec<Vec<&'a Store>> {
+    let mut by_tenant: BTreeMap<&str, Vec<&Store>> = BTreeMap::new();
+    for store in stores {
+        by_tenant.entry(&store.tenant).or_default().push(store);
+    }
+    let tenants: Vec<&str> = by_tenant.keys().copied().collect();
+    let n = tenants.len();
+    if n < 2 {
+        return vec![Vec::new(); stores.len()];
+    }
+    let all = settings.exhaustive || stores.len() * stores.len() <= FEW_PAIRS;
+    if all {
+        return stores
+            .iter()
+            .map(|store| {
+                let others = stores.iter().copied();
+                others
+                    .filter(|other| other.tenant != store.tenant)
+                    .collect()
+            })
+            .collect();
+    }
+    coverage.exhaustive = false;
+    coverage.derangements = settings.derangements;
+    let rounds: Vec<Vec<usize>> = (0..settings.derangements)
+        .map(|round| derangement(n, settings.seed.wrapping_add(u64::from(round))))
+        .collect();
+    stores
+        .iter()
+        .enumerate()
+        .map(|(at, store)| {
+            let own = tenants.binary_search(&store.tenant.as_str()).unwrap_or(0);
+            rounds
+                .iter()
+                .map(|round| {
+                    let theirs = &by_tenant[tenants[round[own]]];
+                    theirs[at % theirs.len()]
+                })
+                .collect()
+        })
+        .collect()
+}
+
+async fn probe(
+    stores: &[Store],
+    settings: &Settings,
+    tallies: &mut Tallies,
+    coverage: &mut Coverage,
+    progress: Progress<'_>,
+) {
+    coverage.exhaustive = true;
+    coverage.logins = stores
+        .iter()
+        .filter(|store| store.status == "active")
+        .count() as u64;
+    let mut clusters: BTreeMap<String, Vec<&Store>> = BTreeMap::new();
+    for store in stores.iter().filter(|store| store.status == "active") {
+        clusters.entry(store.cluster()).or_default().push(store);
+    }
+    let mut work = Vec::new();
+    for of_cluster in clusters.values() {
+        let chosen = victims(of_cluster, settings, coverage);
+        let with_password = of_cluster.iter().find(|store| store.password.is_some());
+        if let Some(store) = with_password {
+            let outcome = live::once(store).await;
+            tallies.tried(outcome, settings);
+        }
+        tallies.expect_pairs(of_cluster);
+        work.extend(of_cluster.iter().copied().zip(chosen));
+    }
+    let total = work.len() as u64;
+    progress("trying the tenants' own logins", 0, total);
+    let mut results = stream::iter(work)
+        .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
+        .buffer_unordered(settings.jobs.max(1));
+    let mut done = 0;
+    while let Some((store, outcome)) = results.next().await {
+        done += 1;
+        progress("trying the tenants' own logins", done, total);
+        if outcome.tried.contains_key("PG-205") {
+            coverage.logins_tried += 1;
+        }
+        if store.password.is_none() {
+            tallies.no_password += 1;
+        }
+        coverage.probes += ["PG-201", "PG-202", "PG-203", "PG-204"]
+            .iter()
+            .filter_map(|id| outcome.tried.get(id))
+            .sum::<u64>();
+        tallies.tried(outcome, settings);
+    }
+    coverage.connections = coverage
+        .connections
+        .max(u32::try_from(settings.jobs).unwrap_or(u32::MAX));
+    coverage.bound = if coverage.exhaustive {
+        0.0
+    } else {
+        bound(coverage.probes)
+    };
+}

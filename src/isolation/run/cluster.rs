@@ -1,0 +1,306 @@
+//! One cluster: who reads it, its facts, its catalogues and those of its databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio_postgres::Client;
+
+use super::tally::Tallies;
+use super::{Progress, Settings};
+use crate::isolation::audit::{self, Answer, READ_ONLY, Refusal};
+use crate::isolation::inventory::{Inventory, Store, rows};
+use crate::isolation::model::{Check, Family, Finding};
+use crate::isolation::report::{ClusterFacts, Coverage};
+use crate::link::postgres::{PostgresEndpoint, Session};
+
+/// Checks that want more rights than a plain login has; without them they are skipped.
+const PRIVILEGED: &[&str] = &["PG-014", "PG-015"];
+
+pub(super) struct Cluster {
+    facts: ClusterFacts,
+    stores: Vec<Store>,
+    auditor: Option<PostgresEndpoint>,
+    complete: bool,
+    version: i32,
+}
+
+impl Cluster {
+    pub(super) fn new(
+        address: &str,
+        stores: &[&Store],
+        inventory: &Inventory,
+        settings: &Settings,
+    ) -> Self {
+        let only_one = inventory.clusters().len() == 1 && settings.auditors.len() == 1;
+        let auditor = settings
+            .auditors
+            .iter()
+            .find(|auditor| auditor.address() == address || only_one)
+            .cloned();
+        let mut databases: BTreeSet<&str> = BTreeSet::new();
+        let mut schemas: BTreeSet<&str> = BTreeSet::new();
+        for store in stores {
+            match &store.schema {
+                Some(schema) => schemas.insert(schema),
+                None => databases.insert(&store.database),
+            };
+        }
+        Self {
+            facts: ClusterFacts {
+                address: address.to_owned(),
+                databases: databases.len(),
+                schemas: schemas.len(),
+                ..ClusterFacts::default()
+            },
+            stores: stores.iter().map(|store| (*store).clone()).collect(),
+            auditor,
+            complete: inventory.complete,
+            version: 0,
+        }
+    }
+
+    pub(super) fn auditor(&self) -> Option<&PostgresEndpoint> {
+        self.auditor.as_ref()
+    }
+
+    pub(super) fn version(&self) -> i32 {
+        self.version
+    }
+
+    pub(super) fn facts(&self) -> ClusterFacts {
+        self.facts.clone()
+    }
+
+    pub(super) fn into_stores(self) -> Vec<Store> {
+        self.stores
+    }
+
+    /// Reads the catalogues of the cluster and of every database.
+    pub(super) async fn audit(
+        &mut self,
+        settings: &Settings,
+        tallies: &mut Tallies,
+        coverage: &mut Coverage,
+        progress: Progress<'_>,
+    ) {
+        progress("the catalogues of the cluster", 0, 0);
+        let checks = settings.wanted(Family::Cluster);
+        let session = match self.reader(None).await {
+            Ok(session) => session,
+            Err(reason) => {
+                for check in checks.into_iter().chain(settings.wanted(Family::Database)) {
+                    tallies.failed(check.id, format!("{}: {reason}", self.facts.address));
+                }
+                return;
+            }
+        };
+        if let Err(refusal) = self.learn(&session).await {
+            tracing::debug!(
+                message = refusal.message,
+                "facts of a cluster are not known"
+            );
+        }
+        let applicable: Vec<&Check> =
+            audit::applicable(checks.iter().copied(), self.version, true).collect();
+        for check in checks.iter().filter(|check| check.since > self.version) {
+            tallies.skip(check.id, "this version of PostgreSQL does not have it");
+        }
+        let inventory = rows(&self.stores, self.complete);
+        let answers = audit::ask(&session, &applicable, &inventory).await;
+        session.close().await;
+        coverage.statements += applicable.len() as u64;
+        coverage.connections = coverage.connections.max(1);
+        self.take(answers, "", tallies);
+        self.databases(settings, tallies, coverage, progress).await;
+    }
+
+    /// Opens a session that reads: the auditor's, or a tenant's own.
+    async fn reader(&mut self, database: Option<&str>) -> Result<Session, String> {
+        let of_tenant = self
+            .stores
+            .iter()
+            .filter(|store| database.is_none_or(|database| store.database == database))
+            .find_map(Store::endpoint);
+        let (session, name) = reader(self.auditor.as_ref(), of_tenant.as_ref(), database).await?;
+        if database.is_none() {
+            self.facts.reader = name;
+        }
+        Ok(session)
+    }
+
+    async fn learn(&mut self, session: &Client) -> Result<(), Refusal> {
+        let refused = |error: tokio_postgres::Error| Refusal::of(&error);
+        let row = session
+            .query_typed_one(
+                "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
+                &[],
+            )
+            .await
+            .map_err(refused)?;
+        self.version = row.get(0);
+        self.facts.version = row.get(1);
+        let marks = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles r \
+                     WHERE shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'";
+        let marked = session.query_typed(marks, &[]).await.map_err(refused)?;
+        let mut by_tenant: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for row in marked {
+            let (role, mark): (String, String) = (row.get(0), row.get(1));
+            let field = |name: &str| {
+                mark.split(' ')
+                    .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let whose = (role, format!("{}/{}", field("service"), field("module")));
+            by_tenant.entry(field("tenant")).or_default().push(whose);
+        }
+        for store in &mut self.stores {
+            let place = format!("{}/{}", store.service, store.module);
+            for (role, of) in by_tenant.get(&store.tenant_id).into_iter().flatten() {
+                if *of == place && *role != store.login && !store.roles.contains(role) {
+                    store.roles.push(role.clone());
+                }
+            }
+        }
+        // Not on every managed service; then the identity stays unknown.
+        let system = "SELECT system_identifier::text FROM pg_control_system()";
+        if let Ok(row) = session.query_typed_one(system, &[]).await {
+            self.facts.system = row.get(0);
+        }
+        Ok(())
+    }
+
+    async fn databases(
+        &mut self,
+        settings: &Settings,
+        tallies: &mut Tallies,
+        coverage: &mut Coverage,
+        progress: Progress<'_>,
+    ) {
+        let checks = settings.wanted(Family::Database);
+        if checks.is_empty() {
+            return;
+        }
+        let mut by_database: BTreeMap<&str, Vec<&Store>> = BTreeMap::new();
+        for store in self.stores.iter().filter(|store| store.status != "purged") {
+            by_database.entry(&store.database).or_default().push(store);
+        }
+        let total = by_database.len() as u64;
+        coverage.databases += total;
+        let (auditor, complete, version) = (self.auditor.as_ref(), self.complete, self.version);
+        let checks = &checks;
+        let mut answers = stream::iter(by_database)
+            .map(|(database, stores)| async move {
+                let of_tenant = stores.iter().find_map(|store| store.endpoint());
+                let shared = stores.iter().any(|store| store.schema.is_some())
+                    || stores.iter().any(|store| store.tenant != stores[0].tenant);
+                let asked: Vec<&'static Check> =
+                    audit::applicable(checks.iter().copied(), version, shared).collect();
+                let session = match reader(auditor, of_tenant.as_ref(), Some(database)).await {
+                    Ok((session, _)) => session,
+                    Err(reason) => return (database, asked, Err(reason)),
+                };
+                let inventory = rows(stores.iter().copied(), complete);
+                let answers = audit::ask(&session, &asked, &inventory).await;
+                session.close().await;
+                (database, asked, Ok(answers))
+            })
+            .buffer_unordered(settings.jobs.max(1));
+        let mut done = 0;
+        let mut taken = Vec::new();
+        while let Some((database, asked, answer)) = answers.next().await {
+            done += 1;
+            progress("the catalogues of the databases", done, total);
+            match answer {
+                Ok(answer) => {
+                    coverage.databases_read += 1;
+                    coverage.statements += asked.len() as u64;
+                    taken.push((database.to_owned(), answer));
+                }
+                Err(reason) => {
+                    for check in asked {
+                        tallies.failed(check.id, format!("database {database}: {reason}"));
+                    }
+                }
+            }
+        }
+        drop(answers);
+        for (database, answer) in taken {
+            self.take(answer, &database, tallies);
+        }
+        let at_once = u32::try_from(
+            settings
+                .jobs
+                .min(usize::try_from(total).unwrap_or(usize::MAX)),
+        );
+        coverage.connections = coverage.connections.max(at_once.unwrap_or(u32::MAX));
+    }
+
+    /// Turns answers into findings, with roles as tenants.
+    fn take(&self, answers: Vec<Answer>, database: &str, tallies: &mut Tallies) {
+        let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for store in &self.stores {
+            for role in std::iter::once(&store.login).chain(&store.roles) {
+                owners.entry(role).or_default().insert(&store.tenant);
+            }
+        }
+        let tenants_of = |role: &str| -> Vec<String> {
+            let found = owners.get(role).into_iter().flatten();
+            found.map(ToString::to_string).collect()
+        };
+        for (check, answer) in answers {
+            match answer {
+                Ok(raw) => {
+                    tallies.looked(check.id, 1);
+                    let findings: Vec<Finding> = raw
+                        .into_iter()
+                        .map(|raw| raw.finding(check, &self.facts.address, &tenants_of))
+                        .collect();
+                    tallies.find(findings);
+                }
+                Err(refusal) if refusal.is_privilege() && PRIVILEGED.contains(&check.id) => {
+                    tallies.skip(
+                        check.id,
+                        format!("{} may not look: {}", self.facts.reader, refusal.message),
+                    );
+                }
+                Err(refusal) => {
+                    let place = if database.is_empty() {
+                        self.facts.address.clone()
+                    } else {
+                        format!("database {database}")
+                    };
+                    tallies.failed(
+                        check.id,
+                        format!("{place}: {} ({})", refusal.message, refusal.sqlstate),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Opens a session that only reads, as the auditor or else as a tenant.
+async fn reader(
+    auditor: Option<&PostgresEndpoint>,
+    of_tenant: Option<&PostgresEndpoint>,
+    database: Option<&str>,
+) -> Result<(Session, String), String> {
+    let mut reason = "no login is known that could read it".to_owned();
+    for (endpoint, word) in [(auditor, "auditor"), (of_tenant, "a tenant's own login")] {
+        let Some(endpoint) = endpoint else { continue };
+        let mut endpoint = PostgresEndpoint {
+            search_path: None,
+            ..endpoint.clone()
+        };
+        if let Some(database) = database {
+            endpoint.database = database.to_owned();
+        }
+        match endpoint.try_connect(READ_ONLY).await {
+            Ok(session) => return Ok((session, format!("{word} {}", endpoint.user))),
+            Err(error) => reason = error.link.to_string(),
+        }
+    }
+    Err(reason)
+}

@@ -1,0 +1,233 @@
+//! Counts what every check looked at, and concludes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Settings;
+use crate::isolation::inventory::Store;
+use crate::isolation::live::Outcome;
+use crate::isolation::model::{Check, CheckResult, Family, Finding, Severity, Verdict};
+use crate::isolation::report::{Control, ControlState, NotTested};
+
+#[derive(Default)]
+struct Tally {
+    looked: u64,
+    out_of: u64,
+    errors: Vec<String>,
+    skipped: Vec<String>,
+}
+
+/// What every check looked at so far.
+pub(super) struct Tallies {
+    checks: Vec<&'static Check>,
+    counts: BTreeMap<&'static str, Tally>,
+    findings: Vec<Finding>,
+    /// Logins whose password is not known.
+    pub(super) no_password: u64,
+}
+
+impl Tallies {
+    pub(super) fn new(checks: Vec<&'static Check>) -> Self {
+        Self {
+            counts: checks
+                .iter()
+                .map(|check| (check.id, Tally::default()))
+                .collect(),
+            checks,
+            findings: Vec::new(),
+            no_password: 0,
+        }
+    }
+
+    fn of(&mut self, id: &'static str) -> &mut Tally {
+        self.counts.entry(id).or_default()
+    }
+
+    /// Notes that `places` were looked at, which are all.
+    pub(super) fn looked(&mut self, id: &'static str, places: u64) {
+        let tally = self.of(id);
+        tally.looked += places;
+        tally.out_of += places;
+    }
+
+    /// Notes that a place could not be looked at.
+    pub(super) fn failed(&mut self, id: &'static str, reason: impl Into<String>) {
+        let tally = self.of(id);
+        tally.out_of += 1;
+        tally.errors.push(reason.into());
+    }
+
+    /// Notes that the reader may not look there, or that it does not apply.
+    pub(super) fn skip(&mut self, id: &'static str, reason: impl Into<String>) {
+        self.of(id).skipped.push(reason.into());
+    }
+
+    pub(super) fn find(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+    }
+
+    /// Notes how many pairs there are to be tried on a cluster.
+    pub(super) fn expect_pairs(&mut self, stores: &[&Store]) {
+        let mut per_database: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut per_tenant: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut per_both: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for store in stores {
+            *per_database.entry(&store.database).or_default() += 1;
+            *per_tenant.entry(&store.tenant).or_default() += 1;
+            *per_both
+                .entry((&store.database, &store.tenant))
+                .or_default() += 1;
+        }
+        let n = stores.len() as u64;
+        let (mut elsewhere, mut others, mut inside) = (0, 0, 0);
+        for store in stores {
+            let tenant = per_tenant[store.tenant.as_str()];
+            let same = per_database[store.database.as_str()];
+            let own = per_both[&(store.database.as_str(), store.tenant.as_str())];
+            others += n - tenant;
+            elsewhere += (n - tenant) - (same - own);
+            if store.schema.is_some() {
+                inside += same - own;
+            }
+        }
+        self.of("PG-201").out_of += elsewhere;
+        self.of("PG-202").out_of += others;
+        self.of("PG-203").out_of += inside;
+        self.of("PG-204").out_of += inside;
+        self.of("PG-205").out_of += n;
+        self.of("PB-02").out_of += stores.iter().filter(|s| s.schema.is_some()).count() as u64;
+        self.of("PG-217").out_of += 1;
+        self.of("PB-01").out_of += 1;
+    }
+
+    /// Takes what one login found.
+    pub(super) fn tried(&mut self, outcome: Outcome, settings: &Settings) {
+        for (id, count) in outcome.tried {
+            self.of(id).looked += count;
+        }
+        for (id, reasons) in outcome.unclear {
+            self.of(id).errors.extend(reasons);
+        }
+        let wanted = outcome
+            .findings
+            .into_iter()
+            .filter(|finding| super::tallies_wants(settings, finding));
+        self.findings.extend(wanted);
+    }
+
+    /// Concludes for every check, before waivers.
+    pub(super) fn close(
+        mut self,
+        control: &Control,
+        not_tested: &mut BTreeSet<NotTested>,
+    ) -> (Vec<Finding>, Vec<CheckResult>) {
+        let mut seen = BTreeSet::new();
+        self.findings
+            .retain(|finding| seen.insert(finding.fingerprint.clone()));
+        if self.no_password > 0 {
+            not_tested.insert(NotTested {
+                what: format!("{} logins of tenants", self.no_password),
+                why: "their password is not known here".into(),
+            });
+        }
+        let mut results = Vec::new();
+        for check in &self.checks {
+            let tally = self.counts.remove(check.id).unwrap_or_default();
+            let count = self
+                .findings
+                .iter()
+                .filter(|f| f.check == check.id && (f.severity > Severity::Info || check.limit))
+                .count();
+            let (verdict, reason) = conclude(check, &tally, count, control);
+            if matches!(verdict, Verdict::Skipped | Verdict::Error) && !reason.is_empty() {
+                not_tested.insert(NotTested {
+                    what: format!("{} · {}", check.id, check.title),
+                    why: reason.clone(),
+                });
+            }
+            results.push(CheckResult {
+                check: check.id.to_owned(),
+                title: check.title.to_owned(),
+                family: check.family.as_str().to_owned(),
+                verdict,
+                findings: count,
+                looked_at: tally.looked,
+                out_of: tally.out_of.max(tally.looked),
+                reason,
+            });
+        }
+        (self.findings, results)
+    }
+}
+
+fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) -> (Verdict, String) {
+    if control.missed.iter().any(|id| id == check.id) {
+        return (
+            Verdict::Error,
+            "it did not find the breach that was planted: its verdict is withheld".into(),
+        );
+    }
+    if findings > 0 {
+        let verdict = if check.limit {
+            Verdict::Limit
+        } else {
+            Verdict::Refuted
+        };
+        return (verdict, String::new());
+    }
+    if let Some(first) = tally.errors.first() {
+        let more = match tally.errors.len() {
+            1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        // A login that cannot be tried says nothing; with others tried it is a gap.
+        return (Verdict::Error, format!("{first}{more}"));
+    }
+    if let Some(reason) = tally.skipped.first() {
+        return (Verdict::Skipped, reason.clone());
+    }
+    if tally.out_of == 0 {
+        let reason = if check.schema_mode {
+            "no database is shared by tenants"
+        } else {
+            "there is nothing that it applies to"
+        };
+        return (Verdict::Skipped, reason.into());
+    }
+    if check.family == Family::Live && tally.looked == 0 {
+        return (Verdict::Unproven, "no login could be tried".into());
+    }
+    let asked = check.sql.is_some();
+    if asked && control.state == ControlState::Off {
+        return (Verdict::Unproven, "no breach was planted".into());
+    }
+    if asked && control.state == ControlState::Impossible {
+        return (Verdict::Unproven, "no breach could be planted".into());
+    }
+    if tally.looked < tally.out_of {
+        let share = format!("{} of {} were tried", tally.looked, tally.out_of);
+        return (Verdict::Unproven, share);
+    }
+    if asked && control.uncontrolled.iter().any(|id| id == check.id) {
+        return (
+            Verdict::Holds,
+            "no breach of this kind could be planted".into(),
+        );
+    }
+    (Verdict::Holds, String::new())
+}
+
+/// Changes the verdict of checks whose every counter-example is waived.
+pub(super) fn after_waivers(checks: Vec<CheckResult>, findings: &[Finding]) -> Vec<CheckResult> {
+    checks
+        .into_iter()
+        .map(|mut check| {
+            let counts = |f: &&Finding| f.check == check.check && f.severity > Severity::Info;
+            if check.verdict == Verdict::Refuted
+                && findings.iter().filter(counts).all(|f| !f.counts())
+            {
+                check.verdict = Verdict::Waived;
+            }
+            check
+        })
+        .collect()
+}

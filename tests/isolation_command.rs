@@ -1,0 +1,253 @@
+//! `isolation check|list|explain|show` as an operator runs them.
+
+use std::fmt::Write as _;
+
+use super::isolation_fleet::{Fleet, NAMES};
+use super::support::{Sandbox, Server};
+use lerianctl::link::postgres::PostgresEndpoint;
+
+fn url(admin: &PostgresEndpoint) -> String {
+    format!(
+        "postgres://{}:{}@127.0.0.1:{}/postgres?sslmode=disable",
+        admin.user,
+        admin.password.as_ref().unwrap().expose(),
+        admin.port
+    )
+}
+
+/// A room with an inventory of the fleet and the administrator's URL.
+fn room(fleet: &Fleet) -> Sandbox {
+    let room = Sandbox::new();
+    let mut text = "complete = true\n".to_owned();
+    for store in &fleet.inventory.stores {
+        let file = format!("{}.password", store.tenant);
+        room.write(&file, store.password.as_ref().unwrap().expose());
+        write!(
+            text,
+            "[[store]]\ntenant = '{}'\nhost = '127.0.0.1'\nport = {}\ndatabase = '{}'\nlogin = '{}'\npassword-file = '{file}'\nsslmode = 'disable'\n",
+            store.tenant, store.port, store.database, store.login
+        )
+        .unwrap();
+    }
+    room.write("tenants.toml", text);
+    room.write("admin.url", url(&fleet.admin));
+    room
+}
+
+const CHECK: [&str; 6] = [
+    "isolation",
+    "check",
+    "--inventory",
+    "tenants.toml",
+    "--postgres-url-file",
+    "admin.url",
+];
+
+#[tokio::test]
+async fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
+    let fleet = Fleet::by_hand(true).await;
+    let room = room(&fleet);
+    let text = room.run(CHECK).success();
+    assert!(
+        text.stdout.starts_with("ISOLATION HOLDS: no findings\n"),
+        "{text}"
+    );
+    assert!(text.stdout.contains("What was not tested"), "{text}");
+    let last = room
+        .run(["isolation", "show", "-o", "json"])
+        .success()
+        .json();
+    assert_eq!(last["verdict"], "holds");
+    room.write("before.json", last.to_string());
+
+    let session = fleet.session("postgres").await;
+    session
+        .batch_execute("GRANT CONNECT ON DATABASE borealis TO aurora_app")
+        .await
+        .unwrap();
+    session.close().await;
+    let text = room.run(CHECK).exits(3);
+    assert!(
+        text.stdout.starts_with("ISOLATION REFUTED: 3 critical\n"),
+        "{text}"
+    );
+    assert!(text.stdout.contains("aurora -> borealis"), "{text}");
+    assert!(
+        text.stdout
+            .contains("fix: REVOKE ALL ON DATABASE borealis FROM aurora_app;"),
+        "{text}"
+    );
+    let narrow = room.command(CHECK).env("COLUMNS", "60").output().unwrap();
+    assert_eq!(narrow.status.code(), Some(3));
+
+    let json = room
+        .run([&CHECK[..], &["-o", "json"]].concat())
+        .exits(3)
+        .json();
+    assert_eq!(json["passed"], false);
+    let passwords = fleet
+        .inventory
+        .stores
+        .iter()
+        .filter_map(|store| store.password.as_ref());
+    for password in passwords.chain(&fleet.admin.password) {
+        assert!(
+            !json.to_string().contains(password.expose()),
+            "a password is in the report"
+        );
+    }
+    // With the baseline that has it, only what is new fails.
+    room.write("now.json", json.to_string());
+    let baseline = [&CHECK[..], &["--baseline", "now.json"]].concat();
+    assert!(room.run(baseline).success().stdout.contains("(known)"));
+    let _ = room
+        .run([&CHECK[..], &["--baseline", "before.json"]].concat())
+        .exits(3);
+    let _ = room.run(["isolation", "show", "now.json"]).exits(3);
+    // A waiver holds until its day is over.
+    let waiver = |day: &str| {
+        let mut text = String::new();
+        for check in ["PG-002", "PG-007", "PG-201"] {
+            write!(
+                text,
+                "[[waiver]]\ncheck = '{check}'\nowner = 'ops'\nreason = 'migration'\nexpires = '{day}'\n"
+            )
+            .unwrap();
+        }
+        text
+    };
+    room.write("waivers.toml", waiver("2999-01-01"));
+    let with_waivers = [&CHECK[..], &["--waivers", "waivers.toml"]].concat();
+    assert!(
+        room.run(&with_waivers)
+            .success()
+            .stdout
+            .contains("3 findings are waived")
+    );
+    room.write("waivers.toml", waiver("2020-01-01"));
+    let expired = room.run(&with_waivers).exits(3);
+    assert!(
+        expired.stdout.contains("its waiver ended on 2020-01-01"),
+        "{expired}"
+    );
+    // A reader that may plant nothing proves nothing.
+    let no_control = [&CHECK[..], &["--no-control", "--check", "PG-003"]].concat();
+    let no_control = room.run(no_control).exits(3);
+    assert!(no_control.stdout.contains("NO CONTROL"), "{no_control}");
+}
+
+#[test]
+fn the_fleet_of_a_tenant_manager_is_found_and_holds() {
+    let server = Server::start();
+    let mut room = Sandbox::new()
+        .with("LERIANCTL_SERVER", server.url())
+        .with("LERIANCTL_API_KEY", server.api_key().expose());
+    room.name(server.url(), "SERVER");
+    for (name, mode) in [
+        ("Aurora", "database"),
+        ("Borealis", "schema"),
+        ("Celeste", "schema"),
+    ] {
+        let _ = room
+            .run([
+                "tenant",
+                "create",
+                name,
+                "--service",
+                "tracer",
+                "--isolation",
+                mode,
+                "--force",
+            ])
+            .success();
+    }
+    let admin = server.server_settings().clusters[0].admin.clone();
+    room.write("admin.url", url(&admin));
+    let check = [
+        "isolation",
+        "check",
+        "--postgres-url-file",
+        "admin.url",
+        "-o",
+        "json",
+    ];
+    // The cluster is shared with other tests, whose tenants are left over to this server.
+    let report = room.run(check);
+    let json = report.json();
+    let about: Vec<&str> = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| !matches!(finding["check"].as_str(), Some("PG-027")))
+        .filter_map(|finding| finding["to"][0].as_str())
+        .filter(|tenant| ["aurora", "borealis", "celeste"].contains(tenant))
+        .collect();
+    assert!(about.is_empty(), "{report}");
+    assert_eq!(json["control"]["state"], "detected", "{report}");
+    assert_eq!(
+        json["fleet"]["tenants"].as_array().unwrap().len(),
+        NAMES.len()
+    );
+    assert!(json["coverage"]["probes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn the_manual_is_complete_and_fits_a_narrow_terminal() {
+    let room = Sandbox::new();
+    let list = room
+        .run(["isolation", "list", "-o", "json"])
+        .success()
+        .json();
+    let ids: Vec<String> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(ids.len() > 55);
+    for id in &ids {
+        let page = room.run(["isolation", "explain", id]).success().stdout;
+        for title in ["Claim", "Why", "How it looks", "Control", "Remedy"] {
+            assert!(page.contains(&format!("\n{title}\n")), "{id}: {page}");
+        }
+    }
+    let query = room
+        .run(["isolation", "explain", "pg-002", "--query"])
+        .success();
+    assert!(query.stdout.contains("WITH RECURSIVE inv"), "{query}");
+    let unknown = room.run(["isolation", "explain", "PG-2"]).exits(5);
+    assert!(
+        unknown.stderr.contains("isolation.unknown_check"),
+        "{unknown}"
+    );
+    let none = room.run(["isolation", "show"]).exits(5);
+    assert!(none.stderr.contains("isolation.no_report"), "{none}");
+}
+
+#[test]
+fn a_broken_inventory_or_waiver_is_a_usage_error_that_shows_no_password() {
+    let room = Sandbox::new();
+    room.write("tenants.toml", "[[store]]\npassword = hunter2\n");
+    let broken = room
+        .run(["isolation", "check", "--inventory", "tenants.toml"])
+        .exits(2);
+    assert!(broken.stderr.contains("isolation.inventory"), "{broken}");
+    assert!(!broken.stderr.contains("hunter2"), "{broken}");
+    room.write("tenants.toml", "complete = true\n");
+    let empty = room
+        .run(["isolation", "check", "--inventory", "tenants.toml"])
+        .exits(2);
+    assert!(empty.stderr.contains("no [[store]]"), "{empty}");
+    room.write("waivers.toml", "[[waiver]]\ncheck = 'PG-001'\n");
+    let waivers = room
+        .run([
+            "isolation",
+            "check",
+            "--inventory",
+            "tenants.toml",
+            "--waivers",
+            "waivers.toml",
+        ])
+        .exits(2);
+    assert!(waivers.stderr.contains("isolation.waivers"), "{waivers}");
+}
