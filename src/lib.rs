@@ -6,6 +6,7 @@
 //! Redis, TLS) is below core.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
+pub mod access;
 pub mod audit;
 pub mod cache;
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 mod support;
 
 mod audit_log;
+mod auth_login;
 mod cache_command;
 mod cache_flush;
 mod cache_invalidate;
@@ -64,6 +65,7 @@ mod server_rotation;
 mod server_secrets;
 mod server_start;
 mod server_tls;
+mod server_tokens;
 mod tenant_lifecycle;
 mod terminal_prompts;
 mod tidy;

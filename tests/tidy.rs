@@ -106,13 +106,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("token", &["contract", "link", "secret"]),
     ("isolation", &["contract", "link", "provision", "secret"]),
     ("devstack", &["contract", "link", "secret"]),
+    ("access", &["link", "secret"]),
     (
         "server",
-        &["audit", "contract", "events", "link", "provision", "secret"],
+        &[
+            "access",
+            "audit",
+            "contract",
+            "events",
+            "link",
+            "provision",
+            "secret",
+            "token",
+        ],
     ),
     (
         "cli",
         &[
+            "access",
             "audit",
             "cache",
             "client",

@@ -18,6 +18,9 @@ pub enum Effect {
 
 /// Every command path with its effect. A test fails for a command that is not here.
 pub const EFFECTS: &[(&str, Effect)] = &[
+    ("auth login", Effect::Local),
+    ("auth logout", Effect::Local),
+    ("auth status", Effect::Read),
     ("audit export", Effect::Read),
     ("audit head", Effect::Read),
     ("audit list", Effect::Read),

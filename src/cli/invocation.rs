@@ -279,27 +279,55 @@ impl Invocation {
         Ok(self.manager.get_or_init(|| manager).clone())
     }
 
-    /// Returns how the Tenant Manager is reached, as the configuration says.
-    pub fn client_settings(&self) -> Result<crate::client::ClientSettings, Failure> {
-        let config = self.config()?;
-        let Some(server) = config.server()? else {
-            return Err(Failure::new(
+    /// Returns the URL of the Tenant Manager.
+    pub fn server(&self) -> Result<url::Url, Failure> {
+        let server = self.config()?.server()?.map(|server| server.value);
+        server.ok_or_else(|| {
+            Failure::new(
                 Kind::Usage,
                 "config.no_server",
                 "no Tenant Manager is configured",
             )
             .hint_command("start a private one", "lerianctl dev up --detach")
-            .hint("or name one with `--server URL`, `LERIANCTL_SERVER`, or a context in the config file"));
+            .hint("or name one with `--server URL`, `LERIANCTL_SERVER`, or a context in the config file")
+        })
+    }
+
+    /// Returns how the Tenant Manager is reached, as the configuration says: with the API key,
+    /// the token of `auth login`, or both.
+    pub fn client_settings(&self) -> Result<crate::client::ClientSettings, Failure> {
+        let config = self.config()?;
+        let server = self.server()?;
+        // Pressing TAB must not renew anything.
+        let bearer = if self.completing {
+            None
+        } else {
+            super::auth::store::token(self, &server)?
         };
-        let Some(reference) = config.api_key() else {
-            return Err(Failure::new(
-                Kind::Auth,
-                "auth.no_key",
-                format!("there is no API key for {}", server.value),
-            )
-            .hint("give one with `--api-key-file FILE`, `LERIANCTL_API_KEY_FILE`, or `api-key` in the context"));
+        let api_key = match config.api_key() {
+            Some(reference) => self.api_key(&reference.value)?,
+            None if bearer.is_some() => Secret::default(),
+            None => {
+                return Err(Failure::new(
+                    Kind::Auth,
+                    "auth.no_key",
+                    format!("there is no API key for {server}"),
+                )
+                .hint("give one with `--api-key-file FILE`, `LERIANCTL_API_KEY_FILE`, or `api-key` in the context")
+                .hint_command("or log in with the Access Manager", "lerianctl auth login --help"));
+            }
         };
-        match &reference.value {
+        let mut settings = crate::client::ClientSettings::new(server, api_key);
+        settings.bearer = bearer;
+        settings.timeout = config.client_timeout()?.value;
+        settings.deadline = self.remaining();
+        settings.breaker.threshold = config.breaker_threshold()?.value;
+        settings.breaker.open_for = config.breaker_timeout()?.value;
+        Ok(settings)
+    }
+
+    fn api_key(&self, reference: &SecretReference) -> Result<Secret, Failure> {
+        match reference {
             // Pressing TAB must not start programs, nor take what is typed next.
             SecretReference::Command { .. } | SecretReference::Stdin if self.completing => {
                 return Err(Failure::new(
@@ -311,13 +339,7 @@ impl Invocation {
             SecretReference::Stdin => self.take_stdin()?,
             _ => {}
         }
-        let api_key = self.secrets().reveal(&reference.value)?;
-        let mut settings = crate::client::ClientSettings::new(server.value.clone(), api_key);
-        settings.timeout = config.client_timeout()?.value;
-        settings.deadline = self.remaining();
-        settings.breaker.threshold = config.breaker_threshold()?.value;
-        settings.breaker.open_for = config.breaker_timeout()?.value;
-        Ok(settings)
+        Ok(self.secrets().reveal(reference)?)
     }
 
     /// Says on standard error what is about to be changed, where, and with whose key.

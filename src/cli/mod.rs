@@ -6,6 +6,7 @@
 
 pub mod approve;
 pub mod audit;
+pub mod auth;
 pub mod cache;
 pub mod change;
 pub mod complete;
@@ -89,6 +90,9 @@ enum Command {
     /// Tokens (JWT): what they say, who signed them, where they lead
     #[command(subcommand)]
     Token(Deferred<token::TokenCommand>),
+    /// Logins with the Access Manager
+    #[command(subcommand)]
+    Auth(Deferred<auth::AuthCommand>),
     /// API keys of products and operators
     #[command(subcommand)]
     Key(Deferred<key::KeyCommand>),
@@ -189,6 +193,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
         Command::Cache(Deferred(command)) => command.run(run),
         Command::Event(Deferred(command)) => command.run(run),
         Command::Token(Deferred(command)) => command.run(run),
+        Command::Auth(Deferred(command)) => command.run(run),
         Command::Key(Deferred(command)) => command.run(run),
         Command::Operation(Deferred(command)) => command.run(run),
         Command::Audit(Deferred(command)) => command.run(run),

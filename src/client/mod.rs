@@ -41,8 +41,10 @@ use crate::secret::Secret;
 pub struct ClientSettings {
     /// Base URL. The caller has decided whether plain http is acceptable.
     pub base: Url,
-    /// API key, sent with every request.
+    /// API key, sent with every request; may be empty when there is a token.
     pub api_key: Secret,
+    /// Token of the Access Manager, sent with everything but questions for connections.
+    pub bearer: Option<Secret>,
     /// Longest time for one request, its answer included.
     pub timeout: Duration,
     /// Longest time to open a connection.
@@ -64,6 +66,7 @@ impl ClientSettings {
         Self {
             base,
             api_key,
+            bearer: None,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             deadline: None,
@@ -100,6 +103,14 @@ impl TenantManager {
 
     /// Returns the key that tenants' connections are sealed with in a shared cache.
     pub fn sealer(&self) -> crate::secret::Sealer {
-        crate::secret::Sealer::derive(&self.inner.settings.api_key, "tenant-connections")
+        let key = &self.inner.settings.api_key;
+        // Without a key there is nothing to share the cache with: what this one seals, only this
+        // one opens.
+        let key = if key.is_empty() {
+            Secret::generate()
+        } else {
+            key.clone()
+        };
+        crate::secret::Sealer::derive(&key, "tenant-connections")
     }
 }

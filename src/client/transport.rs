@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::Retryable;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::ClientSettings;
 use super::answer::{Failed, Reply, outcome, refusal, request_id, text};
 use super::breaker::Breaker;
-use super::call::Call;
+use super::call::{Call, Surface};
 use super::error::{ClientError, ErrorKind};
 use super::http::{Cut, http_client, is_tls, limited, root_cause, too_long};
 use super::retry::Budget;
@@ -30,23 +30,39 @@ pub(super) struct Transport {
     pub(super) breaker: Breaker,
     pub(super) deadline: Option<Instant>,
     http: Client,
-    key: HeaderValue,
+    key: Option<HeaderValue>,
+    bearer: Option<HeaderValue>,
     budget: Budget,
 }
 
 impl Transport {
     pub(super) fn new(settings: ClientSettings) -> Result<Self, ClientError> {
         let usage = |reason: &str| ClientError::new(ErrorKind::Usage, "client", reason);
-        if settings.api_key.is_empty() {
+        if settings.api_key.is_empty() && settings.bearer.is_none() {
             return Err(ClientError::new(
                 ErrorKind::Auth,
                 "client",
                 "has no API key",
             ));
         }
-        let mut key = HeaderValue::from_str(settings.api_key.expose())
-            .map_err(|_| usage("has an API key with characters that no header can hold"))?;
-        key.set_sensitive(true);
+        let header = |text: &str, what: &str| {
+            let mut value = HeaderValue::from_str(text).map_err(|_| {
+                usage(&format!(
+                    "has {what} with characters that no header can hold"
+                ))
+            })?;
+            value.set_sensitive(true);
+            Ok::<_, ClientError>(value)
+        };
+        let key = Some(settings.api_key.expose())
+            .filter(|key| !key.is_empty())
+            .map(|key| header(key, "an API key"))
+            .transpose()?;
+        let bearer = settings
+            .bearer
+            .as_ref()
+            .map(|token| header(&format!("Bearer {}", token.expose()), "a token"))
+            .transpose()?;
         let http = http_client(&settings.base, settings.connect_timeout)
             .map_err(|reason| usage(&format!("cannot be set up: {reason}")))?;
         Ok(Self {
@@ -56,6 +72,7 @@ impl Transport {
             settings,
             http,
             key,
+            bearer,
         })
     }
 
@@ -259,8 +276,15 @@ impl Transport {
         let mut request = self
             .http
             .request(call.method.clone(), call.url(&self.settings.base))
-            .header(ACCEPT, "application/json")
-            .header("x-api-key", self.key.clone());
+            .header(ACCEPT, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.clone());
+        }
+        if let Some(bearer) = &self.bearer
+            && call.surface != Surface::Connections
+        {
+            request = request.header(AUTHORIZATION, bearer.clone());
+        }
         if let Some(key) = &call.idempotency_key {
             request = request.header("idempotency-key", key);
         }

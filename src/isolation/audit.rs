@@ -123,15 +123,14 @@ impl Raw {
     }
 }
 
-/// Cuts what a tenant may have made long.
+/// Cuts what a tenant may have made long, and shows that it was cut.
 fn cap(text: &str) -> String {
-    const LONGEST: usize = 400;
-    let text = printable(text);
-    if text.chars().count() <= LONGEST {
-        return text;
+    /// What `printable` keeps.
+    const LONGEST: usize = 300;
+    let mut cut = printable(text);
+    if text.chars().count() > LONGEST {
+        cut.push('…');
     }
-    let mut cut: String = text.chars().take(LONGEST).collect();
-    cut.push('…');
     cut
 }
 
@@ -183,6 +182,6 @@ mod tests {
         assert_eq!(finding.from, ["*", "a"]);
         assert_eq!(finding.severity.as_str(), "low");
         assert_eq!(finding.remedy.len(), 2);
-        assert!(finding.evidence.chars().count() == 401 && !finding.object.contains('\u{1b}'));
+        assert!(finding.evidence.chars().count() == 301 && !finding.object.contains('\u{1b}'));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 
+use super::bearer::Bearer;
 use super::error::ApiError;
 use super::registry::Tenant;
 use crate::contract::permission::{Permissions, Role};
@@ -17,6 +18,8 @@ pub(crate) enum CallerKind {
     BootstrapKey,
     /// A key that an operator made.
     ApiKey,
+    /// A token of the Access Manager.
+    OperatorToken,
 }
 
 impl CallerKind {
@@ -25,6 +28,7 @@ impl CallerKind {
         match self {
             Self::BootstrapKey => "bootstrap-key",
             Self::ApiKey => "api-key",
+            Self::OperatorToken => "operator-token",
         }
     }
 }
@@ -54,6 +58,10 @@ pub(crate) struct Caller {
     pub(crate) permissions: Permissions,
     /// What it is narrowed to; none for everything.
     pub(crate) scope: Option<Arc<Scope>>,
+    /// The key that came along with a token.
+    pub(crate) key: Option<Arc<str>>,
+    /// The token, where someone else is asked what it may do.
+    pub(crate) bearer: Option<Arc<Bearer>>,
     /// Where it connects from, if that is known; behind a proxy this is the proxy.
     pub(crate) peer: Option<SocketAddr>,
 }
@@ -68,8 +76,24 @@ impl Caller {
             role,
             permissions: role.permissions(),
             scope: None,
+            key: None,
+            bearer: None,
             peer: None,
         }
+    }
+
+    /// Returns the bearer of a token that came with a key: both count, and the person is named.
+    #[must_use]
+    pub(crate) fn with_key(mut self, key: Self) -> Self {
+        let alone = self.permissions;
+        self.permissions = alone.or(key.permissions);
+        self.role = self.role.max(key.role);
+        // What only the key may do, it may do only where it is for.
+        if !Role::Service.permissions().within(alone) {
+            self.scope = key.scope;
+        }
+        self.key = Some(key.id);
+        self
     }
 
     /// Refuses unless the caller reads this service.

@@ -3,6 +3,7 @@
 mod archive;
 mod audit;
 mod auth;
+mod bearer;
 mod connection;
 mod error;
 mod freshness;
@@ -42,6 +43,8 @@ use crate::secret::Secret;
 
 pub use limits::Limits;
 pub use tls::{ClientCertificate, ServerTls};
+
+pub use bearer::{PermissionSource, TokenKeys, TokenSettings};
 
 /// What a server needs to run. The caller binds the listener, so that port 0 works.
 #[derive(Debug, Clone)]
@@ -88,6 +91,8 @@ pub struct AccessSettings {
     /// Forget the keys of [`ServerSettings::api_keys`] of earlier runs: only keys that operators
     /// made are accepted, and tokens.
     pub forget_api_keys: bool,
+    /// Whose tokens are accepted; none without.
+    pub tokens: Option<TokenSettings>,
 }
 
 impl AccessSettings {
@@ -101,6 +106,7 @@ impl Default for AccessSettings {
         Self {
             rate_limit: Self::RATE_LIMIT,
             forget_api_keys: false,
+            tokens: None,
         }
     }
 }

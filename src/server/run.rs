@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::audit::{self, Reads};
+use super::bearer::Bearers;
 use super::freshness::{self, Freshness};
 use super::keys::{self as api_keys, ApiKeys, stored_digest};
 use super::listener::{self, Front, Phase};
@@ -56,6 +57,8 @@ pub(super) async fn serve(
         .map(|files| Tls::open(files).map(Arc::new))
         .transpose()
         .map_err(|(path, reason)| ServerError::Tls { path, reason })?;
+    let bearers = settings.access.tokens.clone().map(Bearers::new).transpose();
+    let bearers = bearers.map_err(|error| ServerError::NoAccess(error.to_string()))?;
     let Opened {
         registry,
         vault,
@@ -92,6 +95,7 @@ pub(super) async fn serve(
     let app = App::new(
         Arc::clone(&tenancy),
         Arc::clone(&keys),
+        bearers,
         ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             event_redis: settings
@@ -323,7 +327,7 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
     let keys = ApiKeys::new(&stored, settings.access.rate_limit);
     keys.refresh(registry.as_ref()).await.map_err(read)?;
     if !keys.has_operator() {
-        if settings.access.forget_api_keys {
+        if settings.access.forget_api_keys && settings.access.tokens.is_none() {
             registry.close().await;
             return Err(ServerError::NoAccess(
                 "no key of an operator is active, and no other key is to be accepted: nobody could use this server".into(),

@@ -93,6 +93,7 @@ fn envelope(kind: &'static str, body: Schema) -> Value {
 pub fn schemas() -> Vec<(&'static str, Value)> {
     use crate::cli as at;
     let mut all = vec![
+        of::<at::auth::LoginReport>(),
         of::<at::audit::export::AuditExportReport>(),
         of::<at::audit::head::AuditHeadReport>(),
         of::<at::audit::list::AuditListReport>(),

@@ -56,6 +56,11 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
+    /// Returns true when plain HTTP beyond this machine is accepted.
+    pub(super) fn allows_insecure_http(&self) -> bool {
+        self.allow_insecure_http
+    }
+
     /// Returns the files, or nothing when the server is to speak plain HTTP and may.
     pub fn settings(&self, listen: SocketAddr) -> Result<Option<ServerTls>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_certificate_file, &self.tls_key_file)

@@ -12,6 +12,7 @@ pub mod rekey;
 pub mod restore;
 pub mod run;
 pub mod start;
+pub mod tokens;
 
 use clap::Subcommand;
 
@@ -49,6 +50,22 @@ pub const VARIABLES: &[(&str, &str)] = &[
     (
         REGISTRY_URL_VARIABLE,
         "postgres:// URL of the registry; --registry and --registry-url-file win",
+    ),
+    (
+        tokens::JWKS_VARIABLE,
+        "Key set of the Access Manager, URL or file, for tokens of operators; --auth-jwks wins",
+    ),
+    (
+        tokens::ISSUER_VARIABLE,
+        "Issuer that tokens of operators must have; --auth-issuer wins",
+    ),
+    (
+        tokens::AUDIENCE_VARIABLE,
+        "Audience that tokens of operators must have; --auth-audience wins",
+    ),
+    (
+        tokens::ADDRESS_VARIABLE,
+        "Access Manager that is asked what the bearer of a token may do; --auth-address wins",
     ),
 ];
 

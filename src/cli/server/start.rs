@@ -11,6 +11,7 @@ use super::front::{LimitArgs, TlsArgs};
 use super::master::MasterKeyArgs;
 use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
+use super::tokens::TokenArgs;
 use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
@@ -94,6 +95,9 @@ pub struct StartArgs {
     tls: TlsArgs,
 
     #[command(flatten)]
+    tokens: TokenArgs,
+
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -120,6 +124,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         access: AccessSettings {
             rate_limit: args.rate_limit,
             forget_api_keys: args.no_service_key,
+            tokens: args.tokens.settings(run, args.tls.allows_insecure_http())?,
         },
         limits: args.limits.limits(),
         tls,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
@@ -15,7 +15,9 @@ use super::{Access, Need, Shared};
 use crate::contract::permission::Permission;
 use crate::server::audit::{self, Read, Trail};
 use crate::server::auth::Caller;
+use crate::server::bearer::token_of;
 use crate::server::error::{ApiError, Refusal};
+use crate::server::keys::HEADER;
 use crate::server::listener::Peer;
 
 /// Header with the id of the request.
@@ -102,15 +104,34 @@ async fn identify(gate: &Gate, request: &mut Request) -> (Option<Caller>, Result
         return (None, Ok(()));
     }
     let app = &gate.app;
-    let mut caller = match app.keys.caller(&app.tenancy.vault, request.headers()) {
+    let mut caller = match known(app, request.headers()).await {
         Ok(caller) => caller,
         Err(refusal) => return (None, Err(refusal)),
     };
     caller.peer = peer(request);
     let needed = gate.needed(request);
     let allowed = app.require(&caller, needed, gate.route).await;
+    if allowed.is_ok() && !caller.permissions.has(needed) {
+        caller.permissions = caller.permissions.or([needed].into_iter().collect());
+        let role = caller.permissions.role().unwrap_or(caller.role);
+        caller.role = caller.role.max(role);
+    }
     request.extensions_mut().insert(caller.clone());
     (Some(caller), allowed)
+}
+
+/// Returns who a request comes from, by its token, its key, or both.
+async fn known(app: &Shared, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let (Some(bearers), Some(token)) = (&app.bearers, token_of(headers)) else {
+        return app.keys.caller(&app.tenancy.vault, headers);
+    };
+    // Whoever shows a token shows a good one, also beside a key.
+    let bearer = bearers.caller(token).await?;
+    if headers.contains_key(HEADER) {
+        let key = app.keys.caller(&app.tenancy.vault, headers)?;
+        return Ok(bearer.with_key(key));
+    }
+    Ok(bearer)
 }
 
 /// Leaves with a request what the audit log is to be told of it.

@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::auth::{Caller, CallerKind};
+use super::bearer::Bearers;
 use super::error::ApiError;
 use super::keys::ApiKeys;
 use super::limits::Limits;
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) tenancy: Arc<Tenancy>,
     /// Accepted keys.
     pub(crate) keys: Arc<ApiKeys>,
+    /// What checks tokens, where they are accepted.
+    pub(crate) bearers: Option<Bearers>,
     /// What the server says of itself.
     pub(crate) info: ServerInfo,
     /// Key set for development tokens.
@@ -62,9 +65,11 @@ pub(crate) struct App {
 
 impl App {
     /// Puts together what routes need.
+    #[expect(clippy::too_many_arguments, reason = "each is a field")]
     pub(crate) fn new(
         tenancy: Arc<Tenancy>,
         keys: Arc<ApiKeys>,
+        bearers: Option<Bearers>,
         info: ServerInfo,
         jwks: Option<String>,
         recovered: Arc<AtomicBool>,
@@ -76,6 +81,7 @@ impl App {
             limits,
             tenancy,
             keys,
+            bearers,
             info,
             jwks,
             recovered,
@@ -85,13 +91,18 @@ impl App {
     }
 
     /// Tells whether a caller may do something.
-    #[expect(clippy::unused_async, reason = "tokens are asked about elsewhere")]
     pub(crate) async fn permits(
         &self,
         caller: &Caller,
         permission: Permission,
     ) -> Result<bool, ApiError> {
-        Ok(caller.permissions.has(permission))
+        if caller.permissions.has(permission) {
+            return Ok(true);
+        }
+        match (&self.bearers, &caller.bearer) {
+            (Some(bearers), Some(bearer)) => bearers.permits(bearer, permission).await,
+            _ => Ok(false),
+        }
     }
 
     /// Refuses unless a caller may do something; `what` is that something, for the message.
