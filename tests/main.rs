@@ -50,6 +50,8 @@ mod provision_quoting;
 mod provision_rotation;
 mod readme;
 mod schema_output;
+mod server_archive;
+mod server_chaos;
 mod server_contract;
 mod server_crash;
 mod server_events;

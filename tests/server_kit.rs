@@ -69,6 +69,16 @@ impl Caller {
         }
     }
 
+    /// Returns where it calls.
+    pub(crate) fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns its key.
+    pub(crate) fn key(&self) -> &Secret {
+        &self.key
+    }
+
     pub(crate) fn with_key(&self, key: &str) -> Self {
         Self {
             key: Secret::new(key),

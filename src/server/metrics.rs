@@ -76,6 +76,7 @@ pub(crate) struct Metrics {
     unheard: Counter,
     publish_failures: Counter,
     registry_errors: Counter,
+    too_long: Counter,
     connections: Connections,
     certificate: Certificate,
 }
@@ -116,6 +117,7 @@ impl Metrics {
             unheard: Counter::default(),
             publish_failures: Counter::default(),
             registry_errors: Counter::default(),
+            too_long: Counter::default(),
             connections: Connections::default(),
             certificate: Certificate::default(),
         };
@@ -179,6 +181,11 @@ impl Metrics {
             "event_publish_failures",
             "Attempts to publish that failed",
             metrics.publish_failures.clone(),
+        );
+        f.register(
+            "active_answers_too_long",
+            "Lists of active tenants longer than what Lerian's client library reads",
+            metrics.too_long.clone(),
         );
         f.register(
             "registry_errors",
@@ -293,6 +300,11 @@ impl Metrics {
     /// Counts a new certificate that cannot be used.
     pub(crate) fn tls_refused(&self) {
         self.certificate.reloaded("refused").inc();
+    }
+
+    /// Counts a list of active tenants that products cannot read.
+    pub(crate) fn too_long_for_products(&self) {
+        self.too_long.inc();
     }
 
     /// Counts a failure of the registry.

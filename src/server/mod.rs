@@ -1,5 +1,6 @@
 //! The Tenant Manager: routes, service, registry, outbox, operations.
 
+mod archive;
 mod audit;
 mod auth;
 mod bearer;
@@ -22,7 +23,9 @@ mod service;
 mod tls;
 mod vault;
 
+pub use archive::{ArchiveError, TableSummary, read_archive, write_archive};
 pub use master::{KeySource, KeySourceError, LocalKey, MasterKey};
+pub use registry::migrations::MigrationState;
 
 use std::fmt;
 use std::future::Future;
@@ -163,6 +166,30 @@ pub enum ServerError {
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
+}
+
+/// Brings the schema of a registry up to date, making it when absent, or says what there is to
+/// do; returns its migrations.
+pub async fn migrate(
+    place: &RegistryPlace,
+    dry_run: bool,
+) -> Result<Vec<MigrationState>, ServerError> {
+    let states = match place {
+        RegistryPlace::Sqlite(path) => {
+            let path = path.clone();
+            let work = move || registry::sqlite::SqliteRegistry::migrate(&path, dry_run);
+            tokio::task::spawn_blocking(work)
+                .await
+                .unwrap_or_else(|error| Err(error.to_string()))
+        }
+        RegistryPlace::Postgres { endpoint, schema } => {
+            registry::postgres::PostgresRegistry::migrate(endpoint, schema, dry_run).await
+        }
+    };
+    states.map_err(|reason| ServerError::Registry {
+        place: place.clone(),
+        reason,
+    })
 }
 
 /// Serves until `shutdown` resolves, then drains and returns.

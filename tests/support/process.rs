@@ -18,6 +18,7 @@ pub(crate) struct ServerProcess {
     url: String,
     key: Secret,
     starts: u32,
+    registry: [&'static str; 2],
 }
 
 impl ServerProcess {
@@ -50,8 +51,37 @@ impl ServerProcess {
         redis: Option<&RedisEndpoint>,
         prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
     ) -> Self {
+        let registry = ["--registry", "registry.db"];
+        Self::open(postgres, redis, Secret::generate(), registry, prepare)
+    }
+
+    /// Starts `count` of them on one registry, which is on `postgres` too.
+    #[must_use]
+    pub(crate) fn replicas(
+        count: usize,
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+    ) -> Vec<Self> {
+        let (key, master) = (Secret::generate(), Secret::generate());
+        let registry = ["--registry-url-file", "postgres.url"];
+        let flags = ["--master-key-file", "master.key"].map(str::to_owned);
+        let start = |_| {
+            Self::open(postgres, redis, key.clone(), registry, |room| {
+                room.write("master.key", master.expose());
+                flags.to_vec()
+            })
+        };
+        (0..count).map(start).collect()
+    }
+
+    fn open(
+        postgres: &PostgresEndpoint,
+        redis: Option<&RedisEndpoint>,
+        key: Secret,
+        registry: [&'static str; 2],
+        prepare: impl FnOnce(&mut Sandbox) -> Vec<String>,
+    ) -> Self {
         let mut room = Sandbox::new();
-        let key = Secret::generate();
         let expose = |secret: &Option<Secret>| {
             let secret = secret.as_ref().expect("the test server has a password");
             secret.expose().to_owned()
@@ -80,6 +110,7 @@ impl ServerProcess {
             url: String::new(),
             key,
             starts: 0,
+            registry,
         };
         process.restart();
         process
@@ -109,8 +140,6 @@ impl ServerProcess {
                 "start",
                 "--listen",
                 listen,
-                "--registry",
-                "registry.db",
                 "--service-key-file",
                 "api.key",
                 "--postgres-url-file",
@@ -118,6 +147,7 @@ impl ServerProcess {
                 "--ready-file",
             ])
             .arg(&ready)
+            .args(self.registry)
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -101,7 +101,7 @@ impl Server {
         let task = RUNTIME.spawn(serve(listener, settings.clone(), async move {
             let _ = stopped.await;
         }));
-        let server = Self {
+        let mut server = Self {
             address,
             settings,
             shutdown: Some(shutdown),
@@ -166,12 +166,17 @@ impl Server {
     }
 
     /// Waits until `/readyz` answers 200; fails when the server ended instead.
-    fn wait_until_ready(&self) {
+    fn wait_until_ready(&mut self) {
         let url = format!("{}/readyz", self.url());
         let deadline = std::time::Instant::now() + Duration::from_mins(1);
         loop {
             let task = self.task.as_ref().expect("the server was started");
-            assert!(!task.is_finished(), "the server ended at its start");
+            let ended = task.is_finished();
+            assert!(
+                !ended,
+                "the server ended at its start: {:?}",
+                self.shut_down()
+            );
             if block_on(status(url.clone())) == Some(200) {
                 return;
             }

@@ -2,6 +2,9 @@
 
 /// Code and page, sorted by code.
 pub(super) const PAGES: &[(&str, &str)] = &[
+    ("archive.damaged", include_str!("archive.damaged.md")),
+    ("archive.file", include_str!("archive.file.md")),
+    ("archive.in_use", include_str!("archive.in_use.md")),
     (
         "association.data_kept",
         include_str!("association.data_kept.md"),

@@ -124,6 +124,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::key::show::KeyReport>(),
         of::<at::operation::list::OperationListReport>(),
         of::<at::operation::show::OperationReport>(),
+        of::<at::server::archive::ArchiveReport>(),
+        of::<at::server::migrate::MigrationsReport>(),
         of::<at::server::rekey::RekeyReport>(),
         of::<at::service::list::ServiceListReport>(),
         of::<at::tenant::list::TenantListReport>(),

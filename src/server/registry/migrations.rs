@@ -37,6 +37,17 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// A migration of a registry, and whether it was applied before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationState {
+    /// Number.
+    pub version: i64,
+    /// Name.
+    pub name: String,
+    /// Whether it was applied before.
+    pub applied: bool,
+}
+
 /// Why a file cannot become, or is not, a registry that this program understands.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MigrationError {
@@ -65,6 +76,14 @@ pub(crate) enum MigrationError {
 
 /// Brings the schema up to date; changes nothing when it fails.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), MigrationError> {
+    migrate_or_plan(connection, false).map(drop)
+}
+
+/// Brings the schema up to date, or says what there is to do; changes nothing when it fails.
+pub(crate) fn migrate_or_plan(
+    connection: &mut Connection,
+    dry_run: bool,
+) -> Result<Vec<MigrationState>, MigrationError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 =
         transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -95,6 +114,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), MigrationError>
     if let Some(found) = found.filter(|found| *found > known) {
         return Err(MigrationError::Newer { found, known });
     }
+    let mut states = Vec::new();
     for migration in MIGRATIONS {
         let checksum = sha256_hex(migration.sql.as_bytes());
         let applied: Option<String> = transaction
@@ -104,9 +124,15 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), MigrationError>
                 |row| row.get(0),
             )
             .optional()?;
+        states.push(MigrationState {
+            version: migration.version,
+            name: migration.name.to_owned(),
+            applied: applied.is_some(),
+        });
         match applied {
             Some(applied) if applied == checksum => {}
             Some(_) => return Err(MigrationError::Changed(migration.version)),
+            None if dry_run => {}
             None => {
                 transaction.execute_batch(migration.sql)?;
                 transaction.execute(
@@ -121,8 +147,12 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), MigrationError>
             }
         }
     }
-    transaction.commit()?;
-    Ok(())
+    if dry_run {
+        transaction.rollback()?;
+    } else {
+        transaction.commit()?;
+    }
+    Ok(states)
 }
 
 #[cfg(test)]

@@ -230,6 +230,13 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError>;
+    /// Counts the tenants that `service` is active for, of `environments` only unless there are
+    /// none.
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError>;
     /// As [`Registry::active`], of tenants of `environments` only.
     async fn active_in(
         &self,
@@ -416,6 +423,9 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn writable(&self) -> Result<(), RegistryError>;
     /// Returns figures for `/metrics`.
     async fn statistics(&self) -> Result<Statistics, RegistryError>;
+    /// Runs statements for the numbers from `first` to `last`, to see what many rows cost.
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32);
     /// Finishes what was asked for and lets go of the files.
     async fn close(&self);
 }

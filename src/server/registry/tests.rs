@@ -41,6 +41,7 @@ on_each!(
     writes_that_are_committed_together_fail_one_by_one,
     operations_of_a_tenant_wait_for_each_other_and_scheduled_ones_stand_aside,
     events_are_numbered_kept_in_order_and_forgotten_only_once_published,
+    the_first_page_costs_the_same_however_many_tenants_there_are,
     entries_are_kept_with_what_they_tell_of,
 );
 
@@ -256,4 +257,41 @@ async fn events_are_numbered_kept_in_order_and_forgotten_only_once_published(
     registry.commit(commit).await.unwrap();
     assert_eq!(registry.outbox(0, 10).await.unwrap().len(), 1);
     assert_eq!(registry.statistics().await.unwrap().outbox_undeliverable, 1);
+}
+
+/// How long the first page of tenants takes, at best.
+async fn first_page(registry: &dyn Registry, filter: &TenantFilter) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..30 {
+        let begun = std::time::Instant::now();
+        assert_eq!(
+            registry.tenants(filter, None, 101).await.unwrap().len(),
+            101
+        );
+        best = best.min(begun.elapsed());
+    }
+    best
+}
+
+/// Rows that are no one's, to see what their number costs; `?` is how many.
+const MANY: &str = "INSERT INTO tenants (id, slug, name, environment, isolation_mode, status, metadata,
+        owner_email, owner_email_verified, search_text, revision, created_at, updated_at)
+     SELECT SERIES_ID, 'many-' || n, 'Many', 'production', 'database', 'active', '{}', '', FALSE, 'many-' || n, 1, 0, 0
+     FROM SERIES;
+     INSERT INTO associations (tenant_id, service, isolation_mode, state, ready, credentials_version, settings, created_at, updated_at)
+     SELECT id, 'tracer', 'database', 'live', TRUE, 1, '{}', 0, 0 FROM tenants
+     WHERE NOT EXISTS (SELECT 1 FROM associations WHERE tenant_id = id)";
+
+async fn the_first_page_costs_the_same_however_many_tenants_there_are(registry: Arc<dyn Registry>) {
+    let listing = TenantFilter::default();
+    registry.fill(MANY, 1, 1000).await;
+    let few = first_page(registry.as_ref(), &listing).await;
+    registry.fill(MANY, 1001, 100_000).await;
+    let many = first_page(registry.as_ref(), &listing).await;
+    assert!(
+        many < few * 4,
+        "{few:?} with 1,000 and {many:?} with 100,000"
+    );
+    let count = registry.count_active("tracer", &[]).await.unwrap();
+    assert_eq!(count, 100_000);
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
@@ -19,6 +19,9 @@ use crate::server::registry::RegistryError;
 
 /// Items per page.
 const PAGE: u32 = 1000;
+
+/// Longest body that Lerian's own client library reads; see its tenant manager client.
+const OFFICIAL_LIMIT: u64 = 10 * 1024 * 1024;
 
 /// The next page after an item.
 type Fetch<T> = Box<
@@ -93,6 +96,7 @@ pub(super) async fn active(
     environments: Vec<Environment>,
 ) -> Result<Response, ApiError> {
     let registry = std::sync::Arc::clone(&app.tenancy.registry);
+    let (asked, scope) = (service.clone(), environments.clone());
     let fetch: Fetch<ActiveTenant> = Box::new(move |last| {
         let (registry, service) = (registry.clone(), service.clone());
         let environments = environments.clone();
@@ -108,7 +112,45 @@ pub(super) async fn active(
             }
         })
     });
-    pages(&app, "[", "]", fetch).await
+    let first = app.tenancy.noted(fetch(None).await)?;
+    let expected = expected_length(&app, &asked, &scope, &first).await?;
+    let mut response = pages(&app, "[", "]", fetch).await?;
+    if let Some(bytes) = expected
+        && bytes > OFFICIAL_LIMIT
+    {
+        tracing::warn!(
+            service = asked,
+            bytes,
+            limit = OFFICIAL_LIMIT,
+            "Lerian's client library refuses an answer of this length: products do not learn of these tenants at their start"
+        );
+        app.tenancy.metrics.too_long_for_products();
+        response.headers_mut().insert(
+            header::WARNING,
+            HeaderValue::from_static(
+                "299 lerianctl \"longer than the 10 MiB that Lerian's client library reads\"",
+            ),
+        );
+    }
+    Ok(response)
+}
+
+/// Returns about how long the answer will be, when it has more than one page.
+async fn expected_length(
+    app: &Shared,
+    service: &str,
+    environments: &[Environment],
+    first: &[ActiveTenant],
+) -> Result<Option<u64>, ApiError> {
+    if first.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
+        return Ok(None);
+    }
+    let mut page = Vec::new();
+    append(&mut page, first, true)?;
+    let counted = app.tenancy.registry.count_active(service, environments);
+    let count = app.tenancy.noted(counted.await)?;
+    let page = u64::try_from(page.len()).unwrap_or(u64::MAX);
+    Ok(Some(page.saturating_mul(count) / u64::from(PAGE)))
 }
 
 /// `GET /v1/admin/databases`.

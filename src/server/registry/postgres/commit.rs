@@ -130,7 +130,6 @@ async fn apply(
     if let Some(step) = &commit.step {
         operations::note_step(registry, transaction, step, true).await?;
     }
-    outbox::insert(transaction, tenant, &commit.events).await?;
     if let Some(replay) = &commit.replay {
         outbox::keep(transaction, replay).await?;
     }
@@ -147,21 +146,29 @@ async fn apply(
     for id in watched.chain(commit.reschedule.iter().map(|(id, _)| id)) {
         registry.tell_of(transaction, id).await?;
     }
+    in_order(transaction).await?;
+    outbox::insert(transaction, tenant, &commit.events).await?;
     draw_number(transaction, &tenant.id).await
 }
 
-/// Gives the change its number. The lock is kept until the commit, so that numbers come in the
-/// order of the commits; it is taken last, so that it is kept for a moment only.
-async fn draw_number(
-    transaction: &Transaction<'_>,
-    tenant: &TenantId,
-) -> Result<String, RegistryError> {
+/// Keeps other changes from being numbered until the commit, so that numbers of changes and of
+/// events come in the order of the commits: who has seen a number has seen all before it. Taken
+/// last, so that it is kept for a moment only.
+async fn in_order(transaction: &Transaction<'_>) -> Result<(), RegistryError> {
     execute(
         transaction,
         "SELECT pg_advisory_xact_lock('changes'::regclass::oid::bigint)",
         &[],
     )
     .await?;
+    Ok(())
+}
+
+/// Gives the change its number; returns that of the transaction.
+async fn draw_number(
+    transaction: &Transaction<'_>,
+    tenant: &TenantId,
+) -> Result<String, RegistryError> {
     let rows = query(
         transaction,
         "UPDATE tenants SET change = nextval('changes') WHERE id = $1

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use super::session::{open_error, sql_error};
 use crate::secret::sha256_hex;
+use crate::server::registry::migrations::MigrationState;
 
 /// A step of the schema.
 struct Migration {
@@ -49,17 +50,6 @@ const MIGRATIONS: &[Migration] = &[
 
 /// Oldest PostgreSQL that has what the registry uses.
 const OLDEST_SERVER: i32 = 130_000;
-
-/// A migration and whether it was applied before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MigrationState {
-    /// Number.
-    pub(crate) version: i64,
-    /// Name.
-    pub(crate) name: String,
-    /// Whether it was applied before.
-    pub(crate) applied: bool,
-}
 
 /// Brings the schema up to date, making it when it is not there; changes nothing when it fails,
 /// nor when `dry_run` is set. Returns what there was to do.

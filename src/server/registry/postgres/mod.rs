@@ -8,7 +8,7 @@ mod api_keys;
 mod audit;
 mod commit;
 mod keys;
-pub(crate) mod migrations;
+mod migrations;
 mod operations;
 mod others;
 mod outbox;
@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 
 use super::audit::{AuditFilter, AuditRow};
+use super::migrations::MigrationState;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
     AccessKey, Changes, Commit, Database, DatabaseCursor, KeyCursor, KeyFilter, NewAccessKey,
@@ -41,9 +42,10 @@ use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::link::postgres::{Pool, PostgresEndpoint};
 use crate::provision::DatabaseSpec;
 
-use migrations::MigrationState;
 use others::{Feed, Leadership};
 use session::{OPTIONS, execute};
+
+pub(in crate::server) use session::sql_error as said;
 
 /// Sessions for reads and changes; a few more have a purpose of their own.
 const SESSIONS: usize = 12;
@@ -252,6 +254,14 @@ impl Registry for PostgresRegistry {
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
         tenants::active(self, service, after, limit).await
+    }
+
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError> {
+        tenants::count_active(self, service, environments).await
     }
 
     async fn active_in(
@@ -527,6 +537,15 @@ impl Registry for PostgresRegistry {
         };
         outbox::tally(self, &mut statistics).await?;
         Ok(statistics)
+    }
+
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32) {
+        let sql = sql
+            .replace("SERIES_ID", "lpad(to_hex(n), 32, '0')")
+            .replace("SERIES", &format!("generate_series({first}, {last}) n"));
+        self.try_sql(&format!("{sql}; ANALYZE tenants, associations"))
+            .await;
     }
 
     async fn close(&self) {

@@ -13,7 +13,9 @@ use crate::server::registry::{NewEvent, OutboxRow, RegistryError, Replay, Statis
 /// Rows that one statement forgets at most.
 const BITE: i64 = 500;
 
-/// Keeps events to be published, numbered within their tenant.
+/// Keeps events to be published, numbered within their tenant, and among all in the order of the
+/// commits, for which the caller holds a lock: the dispatcher looks page by page, and would
+/// otherwise pass over what is committed late under a number from before.
 pub(super) async fn insert(
     transaction: &Transaction<'_>,
     tenant: &Tenant,
@@ -31,8 +33,7 @@ pub(super) async fn insert(
     .await?;
     let row = rows.first().ok_or(RegistryError::Stale)?;
     let last: i64 = row.try_get(0)?;
-    // One after another, so that the order among all events is theirs too. The tenant is locked,
-    // so no later change of it can be numbered before these.
+    // One after another, so that the order among all events is theirs too.
     for (sequence, event) in (last - number + 1..).zip(events) {
         execute(
             transaction,

@@ -28,7 +28,7 @@ pub(super) const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=8s \
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// Returns what the server or the driver says, for a person.
-pub(super) fn sql_error(error: &tokio_postgres::Error) -> String {
+pub(in crate::server) fn sql_error(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", db.message(), db.code().code());
     }

@@ -199,6 +199,25 @@ pub(super) async fn active(
         .collect()
 }
 
+/// Counts the tenants that a service is active for.
+pub(super) async fn count_active(
+    registry: &PostgresRegistry,
+    service: &str,
+    environments: &[Environment],
+) -> Result<u64, RegistryError> {
+    let environments: Vec<&str> = environments.iter().map(Environment::as_str).collect();
+    let row = registry
+        .row(
+            "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
+             WHERE a.service = $1 AND a.state = 'live' AND a.ready AND t.status = 'active'
+               AND (cardinality($2::text[]) = 0 OR t.environment = ANY ($2))",
+            &[&service, &environments],
+        )
+        .await?;
+    let count: i64 = row.try_get(0)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// As [`active`], of tenants of `environments` only.
 pub(super) async fn active_in(
     registry: &PostgresRegistry,

@@ -25,7 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::audit::{AuditFilter, AuditRow};
-use super::migrations::migrate;
+use super::migrations::{MigrationState, migrate, migrate_or_plan};
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
 use super::{
@@ -39,7 +39,8 @@ use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
 use crate::provision::DatabaseSpec;
 
-use writer::{Durability, FileLock, Writer};
+pub(in crate::server) use writer::FileLock;
+use writer::{Durability, Writer};
 
 /// Free bytes below which the registry does not count as writable.
 const LEAST_SPACE: u64 = 1024 * 1024;
@@ -103,26 +104,7 @@ impl SqliteRegistry {
                 .map_err(|error| format!("its folder cannot be made: {error}"))?;
         }
         let lock = FileLock::take(path)?;
-        private_file(path).map_err(|error| format!("it cannot be opened: {error}"))?;
-
-        let mut writing = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(|error| error.to_string())?;
-        Self::configure(&writing).map_err(|error| error.to_string())?;
-        migrate(&mut writing).map_err(|error| error.to_string())?;
-        let journal: String = writing
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(|error| error.to_string())?;
-        if journal != "wal" {
-            return Err(format!(
-                "its file system does not allow a write-ahead log (SQLite chose `{journal}`)"
-            ));
-        }
-        writing
-            .execute_batch("PRAGMA foreign_keys = ON")
-            .map_err(|error| error.to_string())?;
+        let writing = Self::made(path)?;
 
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
         let readers = (0..workers + 2)
@@ -144,6 +126,45 @@ impl SqliteRegistry {
             closed: AtomicBool::new(false),
             audit_key: RwLock::default(),
         })
+    }
+
+    /// Opens the file at `path` for writing, making or updating it if needed. The caller holds the
+    /// lock.
+    pub(in crate::server) fn made(path: &Path) -> Result<Connection, String> {
+        private_file(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+        let mut writing = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(|error| error.to_string())?;
+        Self::configure(&writing).map_err(|error| error.to_string())?;
+        migrate(&mut writing).map_err(|error| error.to_string())?;
+        let journal: String = writing
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .map_err(|error| error.to_string())?;
+        if journal != "wal" {
+            return Err(format!(
+                "its file system does not allow a write-ahead log (SQLite chose `{journal}`)"
+            ));
+        }
+        writing
+            .execute_batch("PRAGMA foreign_keys = ON")
+            .map_err(|error| error.to_string())?;
+        Ok(writing)
+    }
+
+    /// Brings the file at `path` up to date, or says what there is to do; returns its migrations.
+    pub(crate) fn migrate(path: &Path, dry_run: bool) -> Result<Vec<MigrationState>, String> {
+        let said = |error: super::migrations::MigrationError| error.to_string();
+        if dry_run && !path.exists() {
+            let mut scratch = Connection::open_in_memory().map_err(|error| error.to_string())?;
+            return migrate_or_plan(&mut scratch, true).map_err(said);
+        }
+        let _lock = FileLock::take(path)?;
+        private_file(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+        let mut connection = Connection::open(path).map_err(|error| error.to_string())?;
+        Self::configure(&connection).map_err(|error| error.to_string())?;
+        migrate_or_plan(&mut connection, dry_run).map_err(said)
     }
 
     fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -261,6 +282,14 @@ impl Registry for SqliteRegistry {
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
         self.read(|connection| tenants::active(connection, service, after, limit))
+    }
+
+    async fn count_active(
+        &self,
+        service: &str,
+        environments: &[Environment],
+    ) -> Result<u64, RegistryError> {
+        self.read(|connection| tenants::count_active(connection, service, environments))
     }
 
     async fn active_in(
@@ -622,6 +651,21 @@ impl Registry for SqliteRegistry {
             outbox::count(connection, &mut statistics)?;
             Ok(statistics)
         })
+    }
+
+    #[cfg(test)]
+    async fn fill(&self, sql: &str, first: u32, last: u32) {
+        let series = format!(
+            "(WITH RECURSIVE s (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s)"
+        );
+        let sql = sql
+            .replace("SERIES_ID", "printf('%032x', n)")
+            .replace("SERIES", &series);
+        self.write(Durability::ProcessDeath, move |connection| {
+            Ok(connection.execute_batch(&sql)?)
+        })
+        .await
+        .expect("it can be filled");
     }
 
     async fn close(&self) {

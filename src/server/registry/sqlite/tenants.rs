@@ -172,6 +172,22 @@ pub(super) fn active(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Counts the tenants that a service is active for.
+pub(super) fn count_active(
+    connection: &Connection,
+    service: &str,
+    environments: &[Environment],
+) -> Result<u64, RegistryError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM associations a JOIN tenants t ON t.id = a.tenant_id
+             WHERE a.service = ?1 AND a.state = 'live' AND a.ready = 1 AND t.status = 'active'
+               AND (?2 = '[]' OR t.environment IN (SELECT value FROM json_each(?2)))",
+        )?
+        .query_row(params![service, to_json(&environments)?], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// As [`active`], of tenants of `environments` only.
 pub(super) fn active_in(
     connection: &Connection,

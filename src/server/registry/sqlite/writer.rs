@@ -243,13 +243,13 @@ fn run_one(connection: &Connection, job: &mut dyn Job, alone: bool) -> Result<()
 
 /// Keeps other servers away from the registry. Let go of when dropped, or when the process dies.
 #[derive(Debug)]
-pub(super) struct FileLock {
+pub(in crate::server) struct FileLock {
     _file: File,
 }
 
 impl FileLock {
     /// Takes the lock beside `registry`, waiting a moment for a predecessor that is ending.
-    pub(super) fn take(registry: &Path) -> Result<Self, String> {
+    pub(in crate::server) fn take(registry: &Path) -> Result<Self, String> {
         let mut name = registry.as_os_str().to_owned();
         name.push(".lock");
         let path = PathBuf::from(name);

@@ -316,3 +316,52 @@ async fn a_newer_a_changed_and_a_foreign_schema_are_refused() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_paged_in_the_order_in_which_they_were_committed() {
+    let (a, b) = two().await;
+    let a = Arc::new(a);
+    let mut writers = Vec::new();
+    for number in 0..4 {
+        let a = Arc::clone(&a);
+        writers.push(tokio::spawn(async move {
+            let mut at = tenant(&format!("tenant-{number}"));
+            let mut made = Vec::new();
+            for _ in 0..40 {
+                let mut commit = Commit::new(at.clone());
+                commit.events = (0..3)
+                    .map(|_| event(&at, EventType::TenantUpdated, None))
+                    .collect();
+                made.extend(commit.events.iter().map(|event| event.id.clone()));
+                a.commit(commit).await.unwrap();
+                at.revision += 1;
+            }
+            (at.id.to_string(), made)
+        }));
+    }
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    loop {
+        let ended = writers.iter().all(tokio::task::JoinHandle::is_finished);
+        let mut after = 0;
+        let mut any = false;
+        loop {
+            let page = b.outbox(after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = last.sequence;
+            any = true;
+            let marks = page.iter().map(|row| (row.sequence, 1)).collect();
+            for row in page {
+                let tenant = row.tenant_id.to_string();
+                told.entry(tenant).or_default().push(row.event_id);
+            }
+            b.published(marks).await.unwrap();
+        }
+        if ended && !any {
+            break;
+        }
+    }
+    for writer in writers {
+        let (tenant, made) = writer.await.unwrap();
+        assert_eq!(told[&tenant], made);
+    }
+}
