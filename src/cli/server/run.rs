@@ -33,7 +33,14 @@ pub fn serve_until_told(
     runtime.block_on(async {
         let listener = bind(listen).await?;
         on_hangup(settings.tls.as_ref().map(|tls| Arc::clone(&tls.changed)));
-        serve_here(run, listener, settings, announce, told_to_stop()).await
+        Box::pin(serve_here(
+            run,
+            listener,
+            settings,
+            announce,
+            told_to_stop(),
+        ))
+        .await
     })
 }
 
