@@ -4,7 +4,7 @@
 //! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
 //! tenants are handed, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
 //! with the tenants' own logins, and [`control`] plants breaches in a transaction that is rolled
-//! back, to see whether they are found. The outcome is a [`report::IsolationReport`].
+//! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation).
 //!
 //! Nothing here writes to a tenant's data: sessions are read-only, or what they try is rolled back.
 

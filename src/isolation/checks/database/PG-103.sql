@@ -25,10 +25,10 @@ placed AS (
   JOIN pg_class ct ON ct.oid = e.target JOIN pg_namespace nt ON nt.oid = ct.relnamespace
   WHERE ns.nspname <> nt.nspname
   UNION ALL
-  SELECT 'trigger', format('%I.%I', n.nspname, c.relname), p.oid::regprocedure::text, n.nspname, pn.nspname, c.relkind, c.relowner, p.proowner
+  SELECT 'trigger', format('%I.%I', n.nspname, c.relname), p.oid::regprocedure::text, n.nspname, pronsp.nspname, c.relkind, c.relowner, p.proowner
   FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
-  WHERE NOT g.tgisinternal AND n.nspname <> pn.nspname)
+  JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace pronsp ON pronsp.oid = p.pronamespace
+  WHERE NOT g.tgisinternal AND n.nspname <> pronsp.nspname)
 SELECT CASE WHEN p.kind NOT IN ('view', 'inheritance') THEN 'high' END,
   ARRAY[pg_get_userbyid(p.relowner)::text], ARRAY[b.tenant] || CASE WHEN a.tenant IS NULL THEN ARRAY[]::text[] ELSE ARRAY[a.tenant] END,
   p.kind || ' ' || p.source || ' of database ' || current_database(),
