@@ -16,6 +16,7 @@ pub mod derange;
 pub mod inventory;
 pub mod live;
 pub mod model;
+pub mod render;
 pub mod report;
 pub mod run;
 pub mod verdict;

@@ -1,0 +1,284 @@
+//! One page: no scripts, nothing to load, readable from a file, printed and in the dark.
+
+use std::fmt::Write as _;
+
+use super::{escape, reach};
+use crate::isolation::catalogue;
+use crate::isolation::model::{Finding, Severity, Verdict};
+use crate::isolation::report::Isolation;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--dim:#57606a;--line:#d0d7de;--bad:#b3001b;\
+--high:#a34100;--medium:#7a5b00;--low:#335c85;--good:#176b32;--cell:#e8f3ec}\
+@media(prefers-color-scheme:dark){:root{--bg:#0f1317;--fg:#e6e9ec;--dim:#a3acb5;--line:#39424c;\
+--bad:#ff8a8a;--high:#ffab70;--medium:#e6c35c;--low:#8fbfee;--good:#7ed99a;--cell:#1d2b23}}\
+*{box-sizing:border-box}body{margin:0 auto;max-width:70rem;padding:1.5rem;background:var(--bg);\
+color:var(--fg);font:16px/1.5 system-ui,sans-serif}h1{font-size:1.7rem;margin:.2em 0}\
+h2{margin-top:2em;border-bottom:1px solid var(--line)}p{max-width:46rem}.dim{color:var(--dim)}\
+.refuted,.error,.critical{color:var(--bad)}.high{color:var(--high)}.medium,.unproven{color:var(--medium)}\
+.low,.info{color:var(--low)}.holds{color:var(--good)}.tag{font-weight:700;text-transform:uppercase;\
+font-size:.8rem}article{border:1px solid var(--line);border-radius:6px;padding:.8rem 1rem;margin:1rem 0;\
+break-inside:avoid}article h3{margin:0;font-size:1.05rem}pre{overflow-x:auto;border:1px solid \
+var(--line);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}table{border-collapse:collapse;\
+width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);\
+vertical-align:top}svg{max-width:100%;height:auto;border:1px solid var(--line)}\
+@media print{:root{--bg:#fff;--fg:#000;--dim:#333}body{max-width:none;padding:0}details>*{display:block}}";
+
+pub(super) fn render(report: &Isolation) -> String {
+    let mut out = String::new();
+    let title = escape(&report.headline());
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1 class=\"{}\">{title}</h1>\n<p>{}</p>\n",
+        report.verdict,
+        escape(&report.because)
+    );
+    facts(report, &mut out);
+    matrix(report, &mut out);
+    findings(report, &mut out);
+    for (title, list) in [
+        ("What no setting changes", &report.limits),
+        ("Noted", &report.notes),
+    ] {
+        if !list.is_empty() {
+            let _ = writeln!(out, "<section>\n<h2>{title}</h2>\n<ul>");
+            for finding in list {
+                let _ = writeln!(
+                    out,
+                    "<li>{}: {}: {}</li>",
+                    finding.check,
+                    escape(&finding.object),
+                    escape(&finding.evidence)
+                );
+            }
+            out.push_str("</ul>\n</section>\n");
+        }
+    }
+    out.push_str("<section>\n<h2>What was not tested</h2>\n<ul>\n");
+    for gap in &report.not_tested {
+        let _ = writeln!(out, "<li>{}: {}</li>", escape(&gap.what), escape(&gap.why));
+    }
+    out.push_str("</ul>\n</section>\n");
+    checks(report, &mut out);
+    out.push_str("</main>\n</body>\n</html>\n");
+    out
+}
+
+fn facts(report: &Isolation, out: &mut String) {
+    let coverage = &report.coverage;
+    let live = if coverage.exhaustive {
+        "every pair".to_owned()
+    } else {
+        format!(
+            "{} derangements, seed {}, bound {:.3} %",
+            coverage.derangements,
+            coverage.seed,
+            coverage.bound * 100.0
+        )
+    };
+    let servers: Vec<String> = report
+        .fleet
+        .clusters
+        .iter()
+        .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address))
+        .collect();
+    let rows = [
+        (
+            "Fleet",
+            format!(
+                "{} tenants, {} stores, {}",
+                report.fleet.tenants.len(),
+                report.fleet.stores,
+                report.fleet.source
+            ),
+        ),
+        ("Servers", servers.join(", ")),
+        (
+            "Catalogues",
+            format!(
+                "all {} pairs of tenants; {} of {} databases read",
+                coverage.pairs, coverage.databases_read, coverage.databases
+            ),
+        ),
+        (
+            "Tried",
+            format!(
+                "{live}: {} probes by {} of {} logins",
+                coverage.probes, coverage.logins_tried, coverage.logins
+            ),
+        ),
+        (
+            "Control",
+            format!(
+                "{} of {} planted breaches found {}",
+                report.control.detected, report.control.planted, report.control.reason
+            ),
+        ),
+        (
+            "Run",
+            format!(
+                "{} at {}, {:.1} s, lerianctl {}, inventory {}",
+                report.run,
+                report.started_at,
+                report.duration_seconds,
+                report.tool_version,
+                report.fleet.inventory
+            ),
+        ),
+    ];
+    out.push_str("<table>\n");
+    for (name, value) in rows {
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"row\">{name}</th><td>{}</td></tr>",
+            escape(&value)
+        );
+    }
+    out.push_str("</table>\n");
+}
+
+/// Draws tenants × tenants; cells side by side are one stroke, so that the picture stays small.
+fn matrix(report: &Isolation, out: &mut String) {
+    let n = report.fleet.tenants.len();
+    if n == 0 {
+        return;
+    }
+    let cells = report.matrix();
+    let open = cells.len();
+    let _ = writeln!(
+        out,
+        "<section>\n<h2>Who reaches whom</h2>\n<p>{open} of {} pairs of tenants are refuted. A row is the \
+         tenant that reaches, a column the one that is reached, in the order of their names.</p>",
+        n * n.saturating_sub(1)
+    );
+    let _ = writeln!(
+        out,
+        "<svg role=\"img\" viewBox=\"0 0 {n} {n}\" width=\"640\" aria-label=\"{open} refuted pairs of tenants\">\
+         <rect width=\"{n}\" height=\"{n}\" fill=\"var(--cell)\"/>"
+    );
+    for severity in Severity::ALL {
+        let mut path = String::new();
+        let mut row: Option<(usize, usize, usize)> = None;
+        for ((from, to), _) in cells.iter().filter(|(_, worst)| **worst == severity) {
+            match row {
+                Some((y, x, length)) if y == *from && x + length == *to => {
+                    row = Some((y, x, length + 1));
+                }
+                other => {
+                    if let Some((y, x, length)) = other {
+                        let _ = write!(path, "M{x} {y}h{length}v1h-{length}z");
+                    }
+                    row = Some((*from, *to, 1));
+                }
+            }
+        }
+        if let Some((y, x, length)) = row {
+            let _ = write!(path, "M{x} {y}h{length}v1h-{length}z");
+        }
+        if !path.is_empty() {
+            let color = match severity {
+                Severity::Critical => "bad",
+                Severity::High => "high",
+                Severity::Medium => "medium",
+                Severity::Low | Severity::Info => "low",
+            };
+            let _ = writeln!(
+                out,
+                "<path fill=\"var(--{color})\" d=\"{path}\"><title>{severity}</title></path>"
+            );
+        }
+    }
+    out.push_str("</svg>\n");
+    let worst = Severity::ALL.into_iter().filter_map(|severity| {
+        let count = cells.values().filter(|worst| **worst == severity).count();
+        (count > 0).then(|| format!("{count} {severity}"))
+    });
+    let words: Vec<String> = worst.collect();
+    let text = if words.is_empty() {
+        "No pair is refuted.".to_owned()
+    } else {
+        format!("Pairs by their worst finding: {}.", words.join(", "))
+    };
+    let _ = writeln!(out, "<p>{text}</p>\n</section>");
+}
+
+fn findings(report: &Isolation, out: &mut String) {
+    const SHOWN: usize = 300;
+    let _ = writeln!(out, "<section>\n<h2>Findings</h2>");
+    if report.findings.is_empty() {
+        out.push_str("<p>None.</p>\n");
+    }
+    for finding in report.findings.iter().take(SHOWN) {
+        one(finding, out);
+    }
+    if report.findings.len() > SHOWN {
+        let _ = writeln!(
+            out,
+            "<p>… and {} more in the JSON report.</p>",
+            report.findings.len() - SHOWN
+        );
+    }
+    out.push_str("</section>\n");
+}
+
+fn one(finding: &Finding, out: &mut String) {
+    let severity = finding.severity;
+    let _ = writeln!(
+        out,
+        "<article>\n<h3><span class=\"tag {severity}\">{severity}</span> {} · {}</h3>\n<p>{}</p>\n\
+         <p><b>{}</b> on {}: {}</p>",
+        finding.check,
+        escape(&finding.title),
+        escape(&reach(finding)),
+        escape(&finding.object),
+        escape(&finding.store),
+        escape(&finding.evidence)
+    );
+    if let Some(waiver) = &finding.waiver {
+        let state = if waiver.expired {
+            "Its waiver ended on"
+        } else {
+            "Waived until"
+        };
+        let _ = writeln!(
+            out,
+            "<p class=\"dim\">{state} {}: {} ({})</p>",
+            escape(&waiver.expires),
+            escape(&waiver.reason),
+            escape(&waiver.owner)
+        );
+    }
+    if !finding.remedy.is_empty() {
+        let _ = writeln!(out, "<pre>{}</pre>", escape(&finding.remedy.join("\n")));
+    }
+    if let Some(check) = catalogue::find(&finding.check) {
+        let _ = writeln!(
+            out,
+            "<details><summary>Why it matters</summary><p>{}</p></details>",
+            escape(&check.why)
+        );
+    }
+    out.push_str("</article>\n");
+}
+
+fn checks(report: &Isolation, out: &mut String) {
+    out.push_str("<section>\n<h2>Checks</h2>\n<table>\n<tr><th>Check</th><th>Verdict</th><th>Looked at</th><th>Remark</th></tr>\n");
+    for check in &report.checks {
+        let looked = match check.verdict {
+            Verdict::Skipped => String::new(),
+            _ => format!("{} of {}", check.looked_at, check.out_of),
+        };
+        let _ = writeln!(
+            out,
+            "<tr><td>{} · {}</td><td class=\"{v}\">{v}</td><td>{looked}</td><td>{}</td></tr>",
+            check.check,
+            escape(&check.title),
+            escape(&check.reason),
+            v = check.verdict
+        );
+    }
+    out.push_str("</table>\n</section>\n");
+}
