@@ -77,6 +77,7 @@ async fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
             .contains("fix: REVOKE ALL ON DATABASE borealis FROM aurora_app;"),
         "{text}"
     );
+    written(&room);
     let narrow = room.command(CHECK).env("COLUMNS", "60").output().unwrap();
     assert_eq!(narrow.status.code(), Some(3));
 
@@ -250,4 +251,42 @@ fn a_broken_inventory_or_waiver_is_a_usage_error_that_shows_no_password() {
         ])
         .exits(2);
     assert!(waivers.stderr.contains("isolation.waivers"), "{waivers}");
+}
+
+/// The last report, which refutes, in every form that a file may have.
+fn written(room: &Sandbox) {
+    let forms = ["html", "junit", "markdown", "sarif"];
+    let mut arguments = vec!["isolation".to_owned(), "show".into()];
+    for form in forms {
+        arguments.extend(["--report".into(), format!("{form}=report.{form}")]);
+    }
+    room.run(&arguments).exits(3);
+    for form in forms {
+        let text = room.read(format!("report.{form}"));
+        assert!(text.contains("PG-002"), "{form}: {text}");
+        assert!(text.contains("borealis"), "{form}: {text}");
+    }
+    let sarif: serde_json::Value = serde_json::from_str(&room.read("report.sarif")).unwrap();
+    assert_eq!(sarif["version"], "2.1.0");
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    assert!(
+        results.iter().any(|result| result["ruleId"] == "PG-002"),
+        "{sarif:#}"
+    );
+    let html = room.read("report.html");
+    for loaded in ["<script", "http://", "https://", "src=", "@import"] {
+        assert!(!html.contains(loaded), "{loaded} in {html}");
+    }
+
+    for (given, status) in [("html=nowhere/at/all", 2), ("pdf=x", 2), ("html=", 2)] {
+        room.run(["isolation", "show", "--report", given])
+            .exits(status);
+    }
+    let refused = room
+        .run(["isolation", "show", "--report", "html=nowhere/x"])
+        .exits(2);
+    assert!(
+        refused.stderr.contains("isolation.not_written"),
+        "{refused}"
+    );
 }

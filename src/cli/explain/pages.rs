@@ -163,6 +163,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "isolation.no_report",
         include_str!("isolation.no_report.md"),
     ),
+    (
+        "isolation.not_written",
+        include_str!("isolation.not_written.md"),
+    ),
     ("isolation.nothing", include_str!("isolation.nothing.md")),
     ("isolation.report", include_str!("isolation.report.md")),
     (

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::written::{self, Written};
 use super::{fleet, show, view};
 use crate::cli::complete;
 use crate::cli::failure::{Failure, Kind};
@@ -33,7 +34,7 @@ const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// believed. Status 3 unless the verdict is that isolation holds.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json"
+    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json\n  lerianctl isolation check --report html=isolation.html --report sarif=isolation.sarif"
 )]
 pub struct CheckArgs {
     /// File that lists databases and logins by tenant, instead of the Tenant Manager; TOML or JSON
@@ -91,6 +92,10 @@ pub struct CheckArgs {
     /// Accept "unproven" when nothing was found
     #[arg(long)]
     accept_unproven: bool,
+
+    /// Write the report also to a file: `html`, `junit`, `markdown` or `sarif`; may be repeated
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = written::parse)]
+    report: Vec<Written>,
 }
 
 /// Checks the fleet.
@@ -166,6 +171,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.console
             .warn(format!("the report is not kept: {reason}"));
     }
+    written::write(&report, &args.report)?;
     Ok(report)
 }
 

@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod list;
 pub mod show;
 mod view;
+mod written;
 
 use clap::Subcommand;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::IsolationReport;
+use super::written::{self, Written};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::isolation::report::Isolation;
@@ -19,12 +20,16 @@ const REPORT_BYTES: u64 = 256 * 1024 * 1024;
 /// stands in the report. Status as that of the check.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  lerianctl isolation show\n  lerianctl isolation show report.json -o csv"
+    after_help = "Examples:\n  lerianctl isolation show\n  lerianctl isolation show report.json -o csv\n  lerianctl isolation show --report html=isolation.html"
 )]
 pub struct ShowArgs {
     /// Report (-o json of a check); the last one when absent
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+
+    /// Write the report also to a file: `html`, `junit`, `markdown` or `sarif`; may be repeated
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = written::parse)]
+    report: Vec<Written>,
 }
 
 /// Shows a report.
@@ -41,7 +46,9 @@ pub fn show(run: &Invocation, args: &ShowArgs) -> Result<IsolationReport, Failur
         )
         .hint_command("make one", "lerianctl isolation check"));
     }
-    read_whole(run, &path)
+    let report = read_whole(run, &path)?;
+    written::write(&report, &args.report)?;
+    Ok(report)
 }
 
 fn last(run: &Invocation) -> Result<PathBuf, Failure> {

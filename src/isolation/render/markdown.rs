@@ -30,14 +30,12 @@ fn plain(text: &str) -> String {
 
 /// Returns lines as an indented block, which nothing inside can end.
 fn block(lines: &[String]) -> String {
-    lines
-        .iter()
-        .flat_map(|line| line.lines())
-        .map(|line| {
-            let line: String = line.chars().filter(|c| !c.is_control()).collect();
-            format!("      {}\n", line.replace('<', "‹"))
-        })
-        .collect()
+    let mut out = String::new();
+    for line in lines.iter().flat_map(|line| line.lines()) {
+        let line: String = line.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(out, "      {}", line.replace('<', "‹"));
+    }
+    out
 }
 
 pub(super) fn render(report: &Isolation) -> String {
