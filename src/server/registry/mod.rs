@@ -223,10 +223,12 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         after: Option<&Slug>,
         limit: u32,
     ) -> Result<Vec<Tenant>, RegistryError>;
-    /// Returns up to `limit` tenants that `service` is active for, by id, after `after`.
+    /// Returns up to `limit` tenants that `service` is active for, by id, after `after`; of
+    /// `environments` only unless there are none.
     async fn active(
         &self,
         service: &str,
+        environments: &[Environment],
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError>;
@@ -237,14 +239,6 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
         service: &str,
         environments: &[Environment],
     ) -> Result<u64, RegistryError>;
-    /// As [`Registry::active`], of tenants of `environments` only.
-    async fn active_in(
-        &self,
-        service: &str,
-        environments: &[Environment],
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<ActiveTenant>, RegistryError>;
     /// Returns up to `limit` databases that exist, by tenant, service and module.
     async fn databases(
         &self,

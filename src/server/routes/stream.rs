@@ -102,14 +102,9 @@ pub(super) async fn active(
         let environments = environments.clone();
         Box::pin(async move {
             let after = last.map(|last| last.id);
-            let after = after.as_deref();
-            if environments.is_empty() {
-                registry.active(&service, after, PAGE).await
-            } else {
-                registry
-                    .active_in(&service, &environments, after, PAGE)
-                    .await
-            }
+            registry
+                .active(&service, &environments, after.as_deref(), PAGE)
+                .await
         })
     });
     let first = app.tenancy.noted(fetch(None).await)?;

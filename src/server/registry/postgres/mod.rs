@@ -247,15 +247,6 @@ impl Registry for PostgresRegistry {
         tenants::page(self, filter, after, limit).await
     }
 
-    async fn active(
-        &self,
-        service: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<ActiveTenant>, RegistryError> {
-        tenants::active(self, service, after, limit).await
-    }
-
     async fn count_active(
         &self,
         service: &str,
@@ -264,14 +255,14 @@ impl Registry for PostgresRegistry {
         tenants::count_active(self, service, environments).await
     }
 
-    async fn active_in(
+    async fn active(
         &self,
         service: &str,
         environments: &[Environment],
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
-        tenants::active_in(self, service, environments, after, limit).await
+        tenants::active(self, service, environments, after, limit).await
     }
 
     async fn databases(

@@ -172,33 +172,6 @@ pub(super) async fn page(
     rows.iter().map(tenant_row).collect()
 }
 
-/// Returns a page of the tenants that a service is active for.
-pub(super) async fn active(
-    registry: &PostgresRegistry,
-    service: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<ActiveTenant>, RegistryError> {
-    let rows = registry
-        .rows(
-            "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
-             WHERE a.service = $1 AND a.tenant_id > $2 AND a.state = 'live' AND a.ready
-               AND t.status = 'active'
-             ORDER BY a.tenant_id LIMIT $3",
-            &[&service, &after.unwrap_or(""), &count(limit)],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ActiveTenant {
-                id: row.try_get(0)?,
-                name: row.try_get(1)?,
-                status: TenantStatus::Active.as_str().to_owned(),
-            })
-        })
-        .collect()
-}
-
 /// Counts the tenants that a service is active for.
 pub(super) async fn count_active(
     registry: &PostgresRegistry,
@@ -218,8 +191,9 @@ pub(super) async fn count_active(
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// As [`active`], of tenants of `environments` only.
-pub(super) async fn active_in(
+/// Returns a page of the tenants that a service is active for, of `environments` only unless there
+/// are none.
+pub(super) async fn active(
     registry: &PostgresRegistry,
     service: &str,
     environments: &[Environment],
@@ -231,7 +205,8 @@ pub(super) async fn active_in(
         .rows(
             "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
              WHERE a.service = $1 AND a.tenant_id > $2 AND a.state = 'live' AND a.ready
-               AND t.status = 'active' AND t.environment = ANY ($4)
+               AND t.status = 'active'
+               AND (cardinality($4::text[]) = 0 OR t.environment = ANY ($4))
              ORDER BY a.tenant_id LIMIT $3",
             &[&service, &after.unwrap_or(""), &count(limit), &environments],
         )

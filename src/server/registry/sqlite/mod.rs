@@ -275,15 +275,6 @@ impl Registry for SqliteRegistry {
         self.read(|connection| tenants::page(connection, filter, after, limit))
     }
 
-    async fn active(
-        &self,
-        service: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<ActiveTenant>, RegistryError> {
-        self.read(|connection| tenants::active(connection, service, after, limit))
-    }
-
     async fn count_active(
         &self,
         service: &str,
@@ -292,14 +283,14 @@ impl Registry for SqliteRegistry {
         self.read(|connection| tenants::count_active(connection, service, environments))
     }
 
-    async fn active_in(
+    async fn active(
         &self,
         service: &str,
         environments: &[Environment],
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<ActiveTenant>, RegistryError> {
-        self.read(|connection| tenants::active_in(connection, service, environments, after, limit))
+        self.read(|connection| tenants::active(connection, service, environments, after, limit))
     }
 
     async fn databases(

@@ -149,29 +149,6 @@ pub(super) fn page(
     Ok(tenants)
 }
 
-/// Returns a page of the tenants that a service is active for.
-pub(super) fn active(
-    connection: &Connection,
-    service: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<ActiveTenant>, RegistryError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
-         WHERE a.service = ?1 AND a.tenant_id > ?2 AND a.state = 'live' AND a.ready = 1
-           AND t.status = 'active'
-         ORDER BY a.tenant_id LIMIT ?3",
-    )?;
-    let rows = statement.query_map(params![service, after.unwrap_or(""), limit], |row| {
-        Ok(ActiveTenant {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            status: TenantStatus::Active.as_str().to_owned(),
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
 /// Counts the tenants that a service is active for.
 pub(super) fn count_active(
     connection: &Connection,
@@ -188,8 +165,9 @@ pub(super) fn count_active(
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// As [`active`], of tenants of `environments` only.
-pub(super) fn active_in(
+/// Returns a page of the tenants that a service is active for, of `environments` only unless there
+/// are none.
+pub(super) fn active(
     connection: &Connection,
     service: &str,
     environments: &[Environment],
@@ -199,7 +177,8 @@ pub(super) fn active_in(
     let mut statement = connection.prepare_cached(
         "SELECT t.id, t.name FROM associations a JOIN tenants t ON t.id = a.tenant_id
          WHERE a.service = ?1 AND a.tenant_id > ?2 AND a.state = 'live' AND a.ready = 1
-           AND t.status = 'active' AND t.environment IN (SELECT value FROM json_each(?4))
+           AND t.status = 'active'
+           AND (?4 = '[]' OR t.environment IN (SELECT value FROM json_each(?4)))
          ORDER BY a.tenant_id LIMIT ?3",
     )?;
     let environments = to_json(&environments)?;
