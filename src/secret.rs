@@ -79,16 +79,28 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Returns `bytes` as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Returns the bytes that [`hex`] wrote; `None` when that is not what it wrote.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
 /// Returns the SHA-256 of `data` as lower-case hex.
 pub fn sha256_hex(data: &[u8]) -> String {
-    use fmt::Write as _;
-    digest::digest(&digest::SHA256, data)
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex(digest::digest(&digest::SHA256, data).as_ref())
 }
 
 /// Why sealed text could not be opened.
@@ -247,5 +259,15 @@ mod tests {
             Err(SealError::OtherKey { .. })
         ));
         assert_eq!(a.open("rubbish", "row 1"), Err(SealError::Malformed));
+    }
+
+    #[test]
+    fn hex_comes_back_and_nothing_else_does() {
+        let bytes = [0, 1, 0x7f, 0x80, 0xff];
+        assert_eq!(hex(&bytes), "00017f80ff");
+        assert_eq!(from_hex("00017f80ff").unwrap(), bytes);
+        for wrong in ["0", "0g", "é", "00 1"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
     }
 }

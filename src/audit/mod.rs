@@ -9,22 +9,12 @@ pub use verify::{Seen, Verifier};
 use aws_lc_rs::{digest, hmac};
 
 use crate::contract::audit::{AuditEntry, AuditHead, AuditRecord};
-use crate::secret::Secret;
+use crate::secret::{Secret, hex};
 
 /// What every hash begins with, so that it can be nothing else's hash.
 const HASH_DOMAIN: &[u8] = b"lerianctl/audit/v1\n";
 /// What every code begins with.
 const MAC_DOMAIN: &[u8] = b"lerianctl/audit/mac/v1\n";
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
 
 /// Returns the canonical form of a record.
 pub fn canonical(record: &AuditRecord) -> String {

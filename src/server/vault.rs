@@ -20,7 +20,7 @@ use crate::audit::actions;
 use crate::audit::{MacKey, draft};
 use crate::contract::audit::AuditRecord;
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
-use crate::secret::{SealError, Sealer, Secret, random_bytes, sealing_key};
+use crate::secret::{SealError, Sealer, Secret, hex, random_bytes, sealing_key};
 
 /// What the check value of earlier versions was bound to.
 const CHECK_CONTEXT: &str = "meta/master-check";
@@ -94,15 +94,8 @@ struct Fresh {
 
 impl Fresh {
     fn random(purpose: Purpose) -> Self {
-        use std::fmt::Write as _;
-        let id = random_bytes::<4>()
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            });
         Self {
-            id,
+            id: hex(&random_bytes::<4>()),
             purpose,
             key: Secret::generate(),
             active: true,

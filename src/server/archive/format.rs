@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Trouble;
+use crate::secret::hex;
 
 const FORMAT: &str = "lerianctl-registry";
 const VERSION: u32 = 1;
@@ -48,16 +49,6 @@ enum Line {
     },
 }
 
-fn hex(digest: Context) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    for byte in digest.finish().as_ref() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Counts rows and takes their digest.
 pub(super) struct Tally {
     table: String,
@@ -87,7 +78,7 @@ impl Tally {
         TableSummary {
             table: self.table,
             rows: self.rows,
-            sha256: hex(self.digest),
+            sha256: hex(self.digest.finish().as_ref()),
         }
     }
 }
@@ -168,7 +159,9 @@ impl Writer {
 
     /// Completes the archive and gives it its name.
     pub(super) fn finish(mut self) -> Result<Vec<TableSummary>, Trouble> {
-        let sha256 = hex(std::mem::replace(&mut self.digest, Context::new(&SHA256)));
+        let sha256 = hex(std::mem::replace(&mut self.digest, Context::new(&SHA256))
+            .finish()
+            .as_ref());
         let tables = self.summaries.len();
         self.line(&Line::End { tables, sha256 })?;
         self.file.flush()?;
@@ -287,7 +280,7 @@ impl Reader {
             }
             (Line::End { tables, sha256 }, None) => {
                 let digest = std::mem::replace(&mut self.digest, Context::new(&SHA256));
-                if hex(digest) != sha256 || tables != self.summaries.len() {
+                if hex(digest.finish().as_ref()) != sha256 || tables != self.summaries.len() {
                     return Err(Trouble::Damaged("it is not as it was written".into()));
                 }
                 Ok(None)

@@ -84,7 +84,7 @@ fn value(stored: ValueRef<'_>) -> Result<Value, Trouble> {
                 .map_err(|error| Trouble::Registry(error.to_string()))?
                 .to_owned(),
         ),
-        ValueRef::Blob(bytes) => json!({ "hex": super::to_hex(bytes) }),
+        ValueRef::Blob(bytes) => json!({ "hex": crate::secret::hex(bytes) }),
     })
 }
 
@@ -96,7 +96,7 @@ fn stored(value: Value) -> Result<Stored, Trouble> {
         Value::String(text) => Stored::Text(text),
         Value::Object(map) => {
             let hex = map.get("hex").and_then(Value::as_str).ok_or_else(odd)?;
-            Stored::Blob(super::from_hex(hex).ok_or_else(odd)?)
+            Stored::Blob(crate::secret::from_hex(hex).ok_or_else(odd)?)
         }
         Value::Bool(_) | Value::Array(_) => return Err(odd()),
     })

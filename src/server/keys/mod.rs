@@ -24,6 +24,7 @@ use super::registry::model::now;
 use super::registry::{AccessKey, Registry, RegistryError};
 use super::vault::Vault;
 use crate::contract::permission::Role;
+use crate::secret::{from_hex, hex};
 use bucket::Bucket;
 
 pub(crate) use manage::{RawCreateKey, RawKeyQuery, RawRevokeKey, RawRotateKey};
@@ -77,20 +78,8 @@ struct Meter {
     noted: AtomicI64,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn unhex(text: &str) -> Option<[u8; DIGEST]> {
-    let bytes: Option<Vec<u8>> = (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect();
-    bytes?.try_into().ok()
+    from_hex(text)?.try_into().ok()
 }
 
 /// Returns the stored form of a key's digest.
