@@ -116,6 +116,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::dev::status::StatusReport>(),
         of::<at::explain::ExplainReport>(),
         of::<at::isolation::check::IsolationReport>(),
+        of::<at::isolation::diff::DifferenceReport>(),
+        of::<at::isolation::verify_report::ReportVerification>(),
         of::<at::isolation::explain::CheckReport>(),
         of::<at::isolation::list::CheckListReport>(),
         of::<at::key::KeyCreatedReport>(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::written::{self, Written};
+use super::written::ReportArgs;
 use super::{fleet, show, view};
 use crate::cli::complete;
 use crate::cli::failure::{Failure, Kind};
@@ -93,13 +93,13 @@ pub struct CheckArgs {
     #[arg(long)]
     accept_unproven: bool,
 
-    /// Write the report also to a file: `html`, `junit`, `markdown` or `sarif`; may be repeated
-    #[arg(long, value_name = "FORMAT=FILE", value_parser = written::parse)]
-    report: Vec<Written>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 /// Checks the fleet.
 pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Failure> {
+    let signer = args.reports.signer(run_)?;
     let mut settings = Settings::new(run_.environment.now());
     for id in &args.check {
         known(id)?;
@@ -171,7 +171,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.console
             .warn(format!("the report is not kept: {reason}"));
     }
-    written::write(&report, &args.report)?;
+    args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
 }
 
