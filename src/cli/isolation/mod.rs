@@ -5,6 +5,7 @@ pub mod diff;
 pub mod explain;
 pub mod fleet;
 pub mod list;
+mod products;
 pub mod show;
 pub mod verify_report;
 mod view;
