@@ -50,6 +50,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("isolation check", Effect::Read),
     ("isolation diff", Effect::Read),
     ("isolation explain", Effect::Read),
+    ("isolation fix", Effect::WriteAsked),
     ("isolation list", Effect::Read),
     ("isolation show", Effect::Read),
     ("isolation verify-report", Effect::Read),

@@ -117,6 +117,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::explain::ExplainReport>(),
         of::<at::isolation::check::IsolationReport>(),
         of::<at::isolation::diff::DifferenceReport>(),
+        of::<at::isolation::fix::FixReport>(),
         of::<at::isolation::verify_report::ReportVerification>(),
         of::<at::isolation::explain::CheckReport>(),
         of::<at::isolation::list::CheckListReport>(),

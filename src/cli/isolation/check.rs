@@ -100,6 +100,20 @@ pub struct CheckArgs {
     reports: ReportArgs,
 }
 
+impl CheckArgs {
+    /// Reads the logins that read catalogues and plant breaches.
+    pub(super) fn auditors(&self, run: &Invocation) -> Result<Vec<PostgresEndpoint>, Failure> {
+        let read = |path| {
+            let url = run.read_secret(path, "the PostgreSQL URL")?;
+            Ok(PostgresEndpoint::parse_url(url.expose())?)
+        };
+        self.postgres_url_file
+            .iter()
+            .map(|path| read(path))
+            .collect()
+    }
+}
+
 /// Checks the fleet.
 pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Failure> {
     let signer = args.reports.signer(run_)?;
@@ -117,12 +131,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }
-    for path in &args.postgres_url_file {
-        let url = run_.read_secret(path, "the PostgreSQL URL")?;
-        settings
-            .auditors
-            .push(PostgresEndpoint::parse_url(url.expose())?);
-    }
+    settings.auditors = args.auditors(run_)?;
     if let Some(path) = &args.waivers {
         let text = run_.read_input(path, FILE_BYTES, "the waivers")?;
         settings.waivers = Waivers::parse(&String::from_utf8_lossy(&text)).map_err(|reason| {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod diff;
 pub mod explain;
+pub mod fix;
 pub mod fleet;
 pub mod list;
 mod products;
@@ -24,6 +25,8 @@ pub enum IsolationCommand {
     Diff(diff::DiffArgs),
     /// Explain a check: its claim, why it matters, how it looks, what mends it
     Explain(explain::ExplainArgs),
+    /// Mend what a check finds, as far as that needs no person
+    Fix(Box<fix::FixArgs>),
     /// List the checks
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
@@ -40,6 +43,7 @@ impl IsolationCommand {
             Self::Check(args) => run.emit(check::check(run, args)),
             Self::Diff(args) => run.emit(diff::diff(run, args)),
             Self::Explain(args) => run.emit(explain::explain(args)),
+            Self::Fix(args) => run.emit(fix::fix(run, args)),
             Self::List(args) => run.emit(list::list(args)),
             Self::Show(args) => run.emit(show::show(run, args)),
             Self::VerifyReport(args) => run.emit(verify_report::verify_report(run, args)),
