@@ -106,7 +106,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("provision", &["contract", "link", "secret"]),
     ("token", &["contract", "link", "secret"]),
     ("isolation", &["contract", "link", "provision", "secret"]),
-    ("devstack", &["contract", "link", "secret"]),
+    (
+        "middleware",
+        &["client", "contract", "events", "link", "secret", "token"],
+    ),
+    ("devstack", &["contract", "link", "middleware", "secret"]),
     ("access", &["link", "secret"]),
     (
         "server",
@@ -148,6 +152,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "devstack",
             "events",
             "isolation",
+            "middleware",
             "link",
             "output",
             "provision",
