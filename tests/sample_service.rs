@@ -32,8 +32,14 @@ async fn organizations_and_ledgers_are_their_tenants_own() {
         let b = Bearer::new(&service.url(), stage.token(&b));
         // Both at once, with tables that are not there yet.
         let (of_a, of_b) = tokio::join!(a.organization("Aurora"), b.organization("Brisa"));
-        assert_eq!(a.ids("/v1/organizations").await, [of_a.clone()]);
-        assert_eq!(b.ids("/v1/organizations").await, [of_b.clone()]);
+        assert_eq!(
+            a.ids("/v1/organizations").await,
+            std::slice::from_ref(&of_a)
+        );
+        assert_eq!(
+            b.ids("/v1/organizations").await,
+            std::slice::from_ref(&of_b)
+        );
         let ledgers = format!("/v1/organizations/{of_a}/ledgers");
         let body = json!({ "name": "main" });
         let made = a

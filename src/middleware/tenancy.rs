@@ -177,11 +177,11 @@ impl Tenancy {
 
     fn is_for_us(&self, identity: &Identity) -> bool {
         let (issuer, audience) = (&self.inner.issuer, &self.inner.audience);
-        let issued = issuer.is_none() || *issuer == identity.issuer;
+        let from_them = issuer.is_none() || *issuer == identity.issuer;
         let for_us = audience
             .as_ref()
             .is_none_or(|us| identity.audience.is_empty() || identity.audience.contains(us));
-        issued && for_us
+        from_them && for_us
     }
 
     /// Returns the tenant's pools, opened.
