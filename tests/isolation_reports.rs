@@ -1,4 +1,4 @@
-//! Signed reports, `verify-report` and `diff` as an operator runs them.
+//! Signed reports, `verify-report`, `diff` and `fix` as an operator runs them.
 
 use super::isolation_command::{CHECK, room};
 use super::isolation_fleet::Fleet;
@@ -149,5 +149,93 @@ async fn reports_are_signed_verified_and_compared() {
         .batch_execute("REVOKE CONNECT ON DATABASE borealis FROM aurora_app")
         .await
         .unwrap();
+    session.close().await;
+}
+
+#[tokio::test]
+async fn fix_mends_what_it_may_and_leaves_the_rest_to_a_person() {
+    let fleet = Fleet::by_hand(true).await;
+    let room = room(&fleet);
+    let session = fleet.session("postgres").await;
+    session
+        .batch_execute(
+            "GRANT CONNECT ON DATABASE borealis TO aurora_app; \
+             GRANT CONNECT, TEMPORARY ON DATABASE celeste TO PUBLIC; \
+             ALTER ROLE aurora_app CREATEDB; \
+             ALTER DATABASE borealis OWNER TO aurora_app;",
+        )
+        .await
+        .unwrap();
+    let fix = |rest: &[&'static str]| {
+        let check = CHECK.iter().skip(2).copied();
+        let mut words = vec!["isolation", "fix"];
+        words.extend(check);
+        words.extend(rest);
+        words
+    };
+    // Nothing is changed by looking, by a refusal, or by writing a script.
+    let looked = room.run(fix(&["--dry-run"])).success();
+    assert!(looked.stdout.contains("Would mend "), "{looked}");
+    assert!(
+        looked
+            .stdout
+            .contains("REVOKE ALL ON DATABASE celeste FROM PUBLIC;"),
+        "{looked}"
+    );
+    assert!(looked.stdout.contains("by hand"), "{looked}");
+    let _ = room.run(fix(&[])).exits(10);
+    let _ = room
+        .run(fix(&["--yes", "--expect-plan", "sha256:0"]))
+        .exits(6);
+    let script = room.run(fix(&["--remedy", "sql"])).success();
+    let again = room.run(fix(&["--dry-run"])).success();
+    assert_eq!(looked.stdout, again.stdout);
+    // The script does for psql what `fix` does itself, twice as well as once.
+    room.write("fix.sql", &script.stdout);
+    assert!(
+        script.stdout.contains("--   ALTER DATABASE borealis OWNER"),
+        "{script}"
+    );
+
+    let mended = room.run(fix(&["--yes", "-o", "json"])).exits(3).json();
+    let done = mended["repairs"].as_array().unwrap();
+    assert!(
+        done.iter().all(|repair| repair["error"].is_null()),
+        "{mended}"
+    );
+    let left: Vec<&str> = mended["after"]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["object"].as_str().unwrap())
+        .collect();
+    assert!(
+        !left.is_empty() && left.iter().all(|object| object.contains("borealis")),
+        "{left:?}"
+    );
+    let admin = &fleet.admin;
+    for _ in 0..2 {
+        let status = std::process::Command::new("psql")
+            .args(["-X", "-q", "-f"])
+            .arg(room.home().join("fix.sql"))
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", admin.port.to_string())
+            .env("PGUSER", &admin.user)
+            .env("PGPASSWORD", admin.password.as_ref().unwrap().expose())
+            .env("PGDATABASE", "postgres")
+            .output()
+            .unwrap();
+        assert!(
+            status.status.success() && status.stderr.is_empty(),
+            "{status:?}"
+        );
+    }
+    session
+        .batch_execute("ALTER DATABASE borealis OWNER TO CURRENT_USER")
+        .await
+        .unwrap();
+    let text = room.run(fix(&["--yes"])).exits(0);
+    assert!(text.stdout.contains("ISOLATION HOLDS"), "{text}");
+    let _ = room.run(CHECK).success();
     session.close().await;
 }
