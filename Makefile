@@ -49,7 +49,7 @@ fuzz: ## Fuzz every parser of foreign bytes (nightly and cargo-fuzz; FUZZ_SECOND
 
 install: ## Build for speed and install into cargo's bin folder
 	@scripts/prerequisites build
-	cargo install --locked --path . --profile dist
+	cargo install --locked --path .
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -115,8 +115,8 @@ fn the_container_copies_what_exists_and_starts_what_is_there() {
         file.contains(&format!("rust:{rust}-")),
         "another Rust than {rust}"
     );
-    assert!(manifest.contains("[profile.dist]") && file.contains("--profile dist"));
-    assert!(file.contains("target/dist/lerianctl") && file.contains("USER nonroot"));
+    assert!(manifest.contains("lto = \"fat\"") && file.contains("--release"));
+    assert!(file.contains("target/release/lerianctl") && file.contains("USER nonroot"));
 }
 
 #[test]
