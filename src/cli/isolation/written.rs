@@ -1,7 +1,9 @@
 //! `--report FORMAT=FILE`: the same outcome for other programs and other readers, signed on request.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -16,7 +18,7 @@ use crate::output::document;
 /// Where a report is written besides standard output.
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Write the report also to a file: `html`, `json`, `junit`, `markdown` or `sarif`; may be repeated
+    /// Write the report also to a file: `html`, `json`, `junit`, `markdown`, `prometheus` or `sarif`; may be repeated
     #[arg(long, value_name = "FORMAT=FILE", value_parser = parse)]
     report: Vec<Written>,
 
@@ -86,7 +88,8 @@ impl ReportArgs {
         })
     }
 
-    /// Writes the files, each whole or not at all, for the owner's eyes only.
+    /// Writes the files, each whole or not at all, for the owner's eyes only; figures, which name
+    /// nobody, for the collector that another user runs.
     pub(super) fn write(
         &self,
         run: &Invocation,
@@ -101,13 +104,17 @@ impl ReportArgs {
                 }
                 Form::Other(format) => render(format, &report.outcome),
             };
-            whole(&file.path, text.as_bytes())?;
+            let mode = match file.form {
+                Form::Other(Format::Prometheus) => 0o644,
+                _ => 0o600,
+            };
+            whole(&file.path, text.as_bytes(), mode)?;
             if let Some(key) = signer {
                 let name = file.path.file_name().unwrap_or_default().to_string_lossy();
                 let now = run.environment.now();
                 let envelope = attest::sign(key, &name, text.as_bytes(), &report.outcome, now);
                 let envelope = serde_json::to_string_pretty(&envelope).unwrap_or_default() + "\n";
-                whole(&attestation_of(&file.path), envelope.as_bytes())?;
+                whole(&attestation_of(&file.path), envelope.as_bytes(), 0o600)?;
             }
         }
         Ok(())
@@ -121,12 +128,14 @@ pub(super) fn attestation_of(file: &Path) -> PathBuf {
     path.into()
 }
 
-fn whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+fn whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.persist(path)?;
         Ok(())

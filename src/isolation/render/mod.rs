@@ -1,4 +1,4 @@
-//! Reports for other programs and other readers: SARIF, JUnit, Markdown, one HTML page.
+//! Reports for other programs and other readers: SARIF, JUnit, Markdown, figures, one HTML page.
 //!
 //! Every text in them is somebody else's (names of tenants, roles, objects) and is escaped at one
 //! place per format.
@@ -6,6 +6,7 @@
 mod html;
 mod junit;
 mod markdown;
+mod prometheus;
 mod sarif;
 
 use super::model::{EVERYONE, Finding};
@@ -20,13 +21,21 @@ pub enum Format {
     Junit,
     /// For a pull request.
     Markdown,
+    /// Figures for the textfile collector of Prometheus' node exporter.
+    Prometheus,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
 }
 
 impl Format {
     /// Every form.
-    pub const ALL: [Self; 4] = [Self::Html, Self::Junit, Self::Markdown, Self::Sarif];
+    pub const ALL: [Self; 5] = [
+        Self::Html,
+        Self::Junit,
+        Self::Markdown,
+        Self::Prometheus,
+        Self::Sarif,
+    ];
 
     /// Returns the word on the command line.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Format {
             Self::Html => "html",
             Self::Junit => "junit",
             Self::Markdown => "markdown",
+            Self::Prometheus => "prometheus",
             Self::Sarif => "sarif",
         }
     }
@@ -45,6 +55,7 @@ pub fn render(format: Format, report: &Isolation) -> String {
         Format::Html => html::render(report),
         Format::Junit => junit::render(report),
         Format::Markdown => markdown::render(report),
+        Format::Prometheus => prometheus::render(report),
         Format::Sarif => sarif::render(report),
     }
 }
@@ -177,6 +188,23 @@ pub(super) mod tests {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
         assert!(page.contains("prefers-color-scheme") && page.contains("@media print"));
+    }
+
+    #[test]
+    fn figures_say_what_the_run_came_to() {
+        let text = render(Format::Prometheus, &report(3));
+        for line in [
+            "lerianctl_isolation_verdict{verdict=\"refuted\"} 1",
+            "lerianctl_isolation_verdict{verdict=\"holds\"} 0",
+            "lerianctl_isolation_findings{severity=\"critical\"} 1",
+            "lerianctl_isolation_findings{severity=\"low\"} 0",
+            "lerianctl_isolation_checks{verdict=\"error\"} 1",
+            "lerianctl_isolation_tenants 3",
+            "lerianctl_isolation_planted_breaches_missed 0",
+            "lerianctl_isolation_last_run_timestamp_seconds 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
 
     #[test]
