@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod config;
 pub mod control;
 pub mod derange;
+pub mod http;
 pub mod inventory;
 pub mod live;
 pub mod model;

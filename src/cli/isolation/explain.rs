@@ -124,6 +124,7 @@ fn place(check: &Check) -> &'static str {
         "cluster" => "the catalogues of the cluster",
         "database" => "the catalogues of each database",
         "live" => "what happens when it is tried",
+        "http" => "what a running product answers",
         _ => "Redis",
     }
 }

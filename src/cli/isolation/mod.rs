@@ -3,6 +3,7 @@
 pub mod check;
 pub mod explain;
 pub mod fleet;
+mod http;
 pub mod list;
 mod products;
 pub mod show;
