@@ -57,6 +57,10 @@ pub(super) struct HttpArgs {
     #[arg(long, value_name = "FILE", requires = "recipe")]
     signing_key_file: Option<PathBuf>,
 
+    /// Address of the key set that tokens are signed with, instead of what the recipe says
+    #[arg(long, value_name = "URL", requires = "recipe")]
+    jwks: Option<Url>,
+
     /// Make resources in both probe tenants, and remove them again: never with a customer's tenant
     #[arg(long, requires = "recipe")]
     probe_writes: bool,
@@ -148,7 +152,10 @@ impl HttpArgs {
         let manager = manager.filter(|manager| !manager.key.is_empty());
         let mut targets = Vec::new();
         for name in &self.recipe {
-            let recipe = recipe(run, name)?;
+            let mut recipe = recipe(run, name)?;
+            if let Some(address) = &self.jwks {
+                recipe.jwks = Some(address.to_string());
+            }
             let base = match &self.product_url {
                 Some(url) => url.clone(),
                 None => recipe
@@ -186,7 +193,7 @@ impl HttpArgs {
             (None, Some(name)) => {
                 let value = run.environment.variable(name).ok_or_else(|| {
                     let message = format!("there is no variable `{name}` for {what}");
-                    Failure::new(Kind::Usage, "input.no_variable", message)
+                    Failure::new(Kind::Usage, "input.variable_unset", message)
                 })?;
                 Secret::new(value)
             }
