@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 
 use crate::middleware_kit::{Stage, calm};
 use crate::sample_kit::{Bearer, Service, clean, tenancy};
-use crate::server_kit::path;
+use crate::server_kit::{path, slug};
 use crate::support::{Play, Sandbox, Script};
 
 /// A mistake that a product could make.
@@ -308,20 +308,26 @@ struct Ground {
     stage: Arc<Stage>,
     tenants: [Value; 2],
     suspended: String,
+    service_key: Option<Secret>,
 }
 
 impl Ground {
     async fn start() -> Self {
         let stage = Stage::start();
-        let a = stage.caller.tenant(&["ledger"], "database").await;
-        let b = stage.caller.tenant(&["ledger"], "schema").await;
+        let a = stage.caller.tenant(&["ledger"], "schema").await;
+        let b = stage.caller.tenant(&["ledger", "tracer"], "database").await;
         let c = stage.caller.tenant(&["ledger"], "database").await;
         stage
             .caller
             .post(&path(&c, "/suspend"), &json!({}))
             .await
             .expect(200);
+        let body = json!({ "name": slug("ledger"), "role": "service", "services": ["ledger"] });
+        let made = stage.caller.post("/v1/admin/keys", &body).await.expect(201);
+        let service_key = made["key"].as_str().map(Secret::new);
+        assert!(service_key.is_some(), "{made}");
         Self {
+            service_key,
             suspended: stage.token(&c),
             tenants: [a, b],
             stage: Arc::new(stage),
@@ -384,6 +390,8 @@ impl Ground {
             manager: Some(Manager {
                 base: self.stage.server.url().parse().unwrap(),
                 key: self.stage.server.api_key().clone(),
+                service_key: self.service_key.clone(),
+                other_services: vec!["tracer".into()],
             }),
             inner_names: databases
                 .map(|d| d["database"].as_str().unwrap().to_owned())
@@ -531,7 +539,7 @@ async fn a_product_that_verifies_nothing_is_found_by_all_that_forge() {
     target.manager.as_mut().unwrap().base = script.url().parse().unwrap();
     let outcome = run(&target, &wanted()).await;
     let expected = [
-        "JW-01", "JW-02", "JW-03", "JW-04", "JW-16", "JW-17", "JW-18", "JW-21", "JW-24",
+        "JW-01", "JW-02", "JW-03", "JW-04", "JW-16", "JW-17", "JW-18", "JW-21", "JW-24", "JW-25",
     ];
     assert_eq!(
         refuted(&outcome),
@@ -592,7 +600,7 @@ async fn the_command_probes_a_product_and_proves_itself() {
     ]);
     arguments.extend([
         "--probe-writes",
-        "--signing-key-file",
+        "--token-key-file",
         "key.pem",
         "--http-requests",
         "200",

@@ -55,11 +55,15 @@ pub(super) struct HttpArgs {
 
     /// File with the RSA key that signs tokens, on a test deployment: for claims that must not count
     #[arg(long, value_name = "FILE", requires = "recipe")]
-    signing_key_file: Option<PathBuf>,
+    token_key_file: Option<PathBuf>,
 
     /// Address of the key set that tokens are signed with, instead of what the recipe says
     #[arg(long, value_name = "URL", requires = "recipe")]
     jwks: Option<Url>,
+
+    /// File with the key that the product itself has at the Tenant Manager
+    #[arg(long, value_name = "FILE", requires = "recipe")]
+    service_key_file: Option<PathBuf>,
 
     /// Make resources in both probe tenants, and remove them again: never with a customer's tenant
     #[arg(long, requires = "recipe")]
@@ -129,7 +133,7 @@ impl HttpArgs {
             None => Ok(None),
         };
         let suspended = read(&self.suspended_token_file, "the suspended tenant's token")?;
-        let signer = read(&self.signing_key_file, "the signing key")?
+        let signer = read(&self.token_key_file, "the signing key")?
             .map(|pem| Signer::from_pem(&pem))
             .transpose()
             .map_err(|reason| {
@@ -142,10 +146,13 @@ impl HttpArgs {
             })?
             .map(Arc::new);
         // Without a Tenant Manager its check is left out, and says so.
+        let service_key = read(&self.service_key_file, "the product's key")?;
         let manager = match run.config()?.server()? {
             Some(_) => run.client_settings().ok().map(|client| Manager {
                 base: client.base,
                 key: client.api_key,
+                service_key,
+                other_services: Vec::new(),
             }),
             None => None,
         };
@@ -164,6 +171,10 @@ impl HttpArgs {
                     .map_err(|error| unusable(name, &error))?,
             };
             refuse_plain(&base)?;
+            let mut manager = manager.clone();
+            if let Some(manager) = &mut manager {
+                manager.other_services = others(inventory, &sides[1].id(), &recipe.service);
+            }
             targets.push(Target {
                 base,
                 sides: sides.clone(),
@@ -171,7 +182,7 @@ impl HttpArgs {
                 requests: self.http_requests,
                 suspended: suspended.clone(),
                 signer: signer.clone(),
-                manager: manager.clone(),
+                manager,
                 inner_names: inner_names(inventory),
                 recipe,
             });
@@ -275,6 +286,17 @@ fn refuse_plain(base: &Url) -> Result<(), Failure> {
         ),
     )
     .hint("use https://, or forward a port of this machine to the product"))
+}
+
+/// Returns the services of a tenant besides `service`.
+fn others(inventory: &Inventory, tenant: &str, service: &str) -> Vec<String> {
+    let stores = inventory.stores.iter();
+    let other = stores.filter(|store| store.tenant_id == tenant && store.service != service);
+    let mut services: Vec<String> = other.map(|store| store.service.clone()).collect();
+    services.sort();
+    services.dedup();
+    services.retain(|service| !service.is_empty());
+    services
 }
 
 /// Names that a caller of a product has no business to know.

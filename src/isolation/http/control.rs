@@ -106,7 +106,7 @@ fn target(url: &str, ids: &[String]) -> Option<Target> {
     let mut recipe = Recipe::built_in("sample")?;
     recipe.collection.truncate(1);
     recipe.jwks = Some(format!("{url}/jwks"));
-    recipe.other_environment_jwks = recipe.jwks.clone();
+    recipe.other_environment_jwks.clone_from(&recipe.jwks);
     let signer = Signer::of_secret(b"glass");
     let token = |id: &str| {
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -129,6 +129,8 @@ fn target(url: &str, ids: &[String]) -> Option<Target> {
         manager: Some(Manager {
             base: url.parse().ok()?,
             key: Secret::new("glass"),
+            service_key: Some(Secret::new("glass")),
+            other_services: vec!["tracer".into()],
         }),
         inner_names: Vec::new(),
     })
@@ -149,7 +151,7 @@ fn tenant(glass: &Glass, headers: &HeaderMap, query: &str) -> (String, bool) {
         .and_then(|token| URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok())
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
         .unwrap_or_default();
-    let names = [
+    let claims_read = [
         "tenantId",
         "tenant_id",
         "TenantId",
@@ -157,7 +159,9 @@ fn tenant(glass: &Glass, headers: &HeaderMap, query: &str) -> (String, bool) {
         "tenant",
         "owner",
     ];
-    let claimed = names.into_iter().find_map(|name| claims[name].as_str());
+    let claimed = claims_read
+        .into_iter()
+        .find_map(|name| claims[name].as_str());
     let id = named
         .or(claimed.map(str::to_owned))
         .unwrap_or_else(|| glass.tenants[0].clone());
@@ -168,11 +172,10 @@ fn tenant(glass: &Glass, headers: &HeaderMap, query: &str) -> (String, bool) {
     // In another spelling it is another tenant to the glass, and served all the same.
     let exact = glass.tenants.contains(&id);
     let spelled = id.chars().filter(|c| *c != '-').collect::<String>();
+    let stranger = known.is_none() && spelled.len() == 32 && claims["jti"] == "stranger";
     match known {
         Some(known) if exact => (known.clone(), true),
-        Some(_) => (id, true),
-        None if spelled.len() == 32 && claims["jti"] == "stranger" => (id, false),
-        None => (id, true),
+        _ => (id, !stranger),
     }
 }
 
@@ -196,13 +199,13 @@ async fn answer(State(glass): State<Arc<Glass>>, request: Request) -> Response {
     let response = match (parts.method, one) {
         (Method::GET, Some(id)) => {
             let kept = glass.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            match kept.iter().find(|(_, known, _)| *known == id) {
-                Some((_, id, name)) => Json(json!({ "id": id, "legalName": name })).into_response(),
-                None => {
-                    let message = "postgres://glass:glass@db/glass: no rows";
-                    let body = json!({ "code": "0038", "title": "", "message": message });
-                    (StatusCode::NOT_FOUND, Json(body)).into_response()
-                }
+            let found = kept.iter().find(|(_, known, _)| *known == id);
+            if let Some((_, id, name)) = found {
+                Json(json!({ "id": id, "legalName": name })).into_response()
+            } else {
+                let message = "postgres://glass:glass@db/glass: no rows";
+                let body = json!({ "code": "0038", "title": "", "message": message });
+                (StatusCode::NOT_FOUND, Json(body)).into_response()
             }
         }
         (Method::DELETE, Some(id)) => {

@@ -59,13 +59,13 @@ pub(super) async fn run(session: &mut Session<'_>) {
             let asked = this.get(side, &paths[side]);
             let answer = match patience {
                 None => asked.await,
-                Some(patience) => match tokio::time::timeout(patience, asked).await {
-                    Ok(answer) => answer,
-                    Err(_) => {
+                Some(patience) => {
+                    let Ok(answer) = tokio::time::timeout(patience, asked).await else {
                         given.fetch_add(1, Ordering::Relaxed);
                         return;
-                    }
-                },
+                    };
+                    answer
+                }
             };
             let ids = answer
                 .ok()

@@ -102,6 +102,10 @@ pub struct Manager {
     pub base: Url,
     /// A key that it accepts.
     pub key: Secret,
+    /// The key that the product itself has.
+    pub service_key: Option<Secret>,
+    /// Services that the second tenant has besides this one.
+    pub other_services: Vec<String>,
 }
 
 /// Probes one product with every check that is wanted.

@@ -20,6 +20,7 @@ pub(super) async fn run(session: &mut Session<'_>) {
     idempotency(session).await;
     caching(session).await;
     manager(session).await;
+    key_scope(session).await;
     refusals(session).await;
 }
 
@@ -347,7 +348,7 @@ async fn lists(session: &mut Session<'_>) {
                         }
                     }
                     Ok(answer) if (400..500).contains(&answer.status) && answer.status != 429 => {
-                        tried += 1
+                        tried += 1;
                     }
                     Ok(answer) => unclear.push(format!("{what}: answered {}", answer.words())),
                     Err(reason) => unclear.push(format!("{what}: {reason}")),
@@ -538,6 +539,65 @@ async fn manager(session: &mut Session<'_>) {
             }
         }
         Err(reason) => session.outcome.unproven("JW-24", reason),
+    }
+}
+
+/// JW-25: a product's key is for that product.
+async fn key_scope(session: &mut Session<'_>) {
+    const ID: &str = "JW-25";
+    if !session.wants(ID) {
+        return;
+    }
+    let manager = session.target.manager.clone();
+    let Some((manager, key)) = manager.and_then(|m| Some((m.clone(), m.service_key?))) else {
+        let reason = "no key of the product itself was given (--service-key-file)";
+        return session.outcome.skip(ID, reason);
+    };
+    if manager.other_services.is_empty() {
+        let reason = "the second tenant has no other service that is known here";
+        return session.outcome.skip(ID, reason);
+    }
+    let tenant = session.tenants[1].id.clone();
+    let own = session.target.recipe.service.clone();
+    let outcome = async {
+        let talk = Talk::new(&manager.base)?;
+        let ask = async |service: &str| {
+            let path = format!("/v1/tenants/{tenant}/associations/{service}/connections");
+            let mut extra = Extra::default();
+            let header = ("X-API-Key".to_owned(), key.expose().to_owned());
+            extra.headers.push(header);
+            talk.send(&Method::GET, &path, None, &extra).await
+        };
+        let control = async || {
+            let answer = ask(&own).await?;
+            let words = answer.words();
+            answer.is_ok().then_some(()).ok_or_else(|| {
+                format!("with the product's key its own connections are answered {words}")
+            })
+        };
+        control().await?;
+        let mut open = Vec::new();
+        for service in &manager.other_services {
+            let answer = ask(service).await?;
+            match answer.status {
+                401 | 403 | 404 => {}
+                200..300 => open.push(service.clone()),
+                _ => return Err(format!("{service}: answered {}", answer.words())),
+            }
+        }
+        control().await?;
+        Ok::<_, String>(open)
+    };
+    match outcome.await {
+        Ok(open) => {
+            session.outcome.tried(ID, manager.other_services.len());
+            if !open.is_empty() {
+                let object = format!("key of {own}");
+                let evidence = format!("it is told the connections of {}", open.join(", "));
+                session.find(ID, (1, 1), &object, evidence, None);
+            }
+        }
+        Err(reason) => session.outcome.unproven(ID, reason),
     }
 }
 

@@ -3,11 +3,19 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::forge::Parts;
 use super::session::{DIRECTIONS, Session};
 use super::talk::{Answer, Extra, Talk};
 
 const NO_SIGNER: &str = "only a properly signed token gets as far as this: give the key that signs \
-                         tokens on a test deployment (--signing-key-file)";
+                         tokens on a test deployment (--token-key-file)";
+
+/// Signs the claims of a token after a change.
+type Sign<'a> = dyn Fn(&Parts, &dyn Fn(&mut Map<String, Value>)) -> String + 'a;
+
+fn put(claims: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    claims.insert(name.to_owned(), value.into());
+}
 
 /// What an answer to a token says that must be refused.
 enum Verdict {
@@ -161,7 +169,7 @@ async fn signed(session: &mut Session<'_>) {
     );
     let (id_a, id_b) = (session.tenants[0].id.clone(), session.tenants[1].id.clone());
     let now = jiff::Timestamp::now().as_second();
-    let sign = |like: &super::forge::Parts, change: &dyn Fn(&mut Map<String, Value>)| {
+    let sign = |like: &Parts, change: &dyn Fn(&mut Map<String, Value>)| {
         let mut claims = like.claims.clone();
         claims.insert("exp".into(), (now + 600).into());
         change(&mut claims);
@@ -227,22 +235,18 @@ async fn signed(session: &mut Session<'_>) {
     let other_issuer = vec![
         (
             "another issuer".to_owned(),
-            sign(&b, &|claims| {
-                drop(claims.insert("iss".into(), "https://staging.invalid".into()))
-            }),
+            sign(&b, &|claims| put(claims, "iss", "https://staging.invalid")),
         ),
         (
             "another audience".to_owned(),
             sign(&b, &|claims| {
-                drop(claims.insert("aud".into(), json!(["https://other.invalid"])))
+                put(claims, "aud", json!(["https://other.invalid"]));
             }),
         ),
     ];
     refuse(session, "JW-16", other_issuer).await;
     let time = |name: &str, claim: &'static str, value: Value| {
-        let token = sign(&b, &move |claims| {
-            drop(claims.insert(claim.into(), value.clone()))
-        });
+        let token = sign(&b, &move |claims| put(claims, claim, value.clone()));
         (name.to_owned(), token)
     };
     let times = vec![
@@ -257,10 +261,7 @@ async fn signed(session: &mut Session<'_>) {
 }
 
 /// One tenant in every spelling of its id, and no other in any.
-async fn spellings(
-    session: &mut Session<'_>,
-    sign: &dyn Fn(&super::forge::Parts, &dyn Fn(&mut Map<String, Value>)) -> String,
-) {
+async fn spellings(session: &mut Session<'_>, sign: &Sign<'_>) {
     session.outcome.skip(
         "JW-15",
         "both ids are UUIDs, whose spellings are those of JW-14",
@@ -276,17 +277,11 @@ async fn spellings(
         }
         session.outcome.skipped.remove("JW-15");
         let b = session.tenants[1].parts.clone();
-        let token = sign(&b, &|claims| {
-            drop(claims.insert("tenantId".into(), swapped.clone().into()))
-        });
+        let token = sign(&b, &|claims| put(claims, "tenantId", swapped.clone()));
         return refuse_elsewhere(session, "JW-15", vec![("other case".into(), token)]).await;
     };
     let b = session.tenants[1].parts.clone();
-    let spelled = |text: String| {
-        sign(&b, &|claims| {
-            drop(claims.insert("tenantId".into(), text.clone().into()))
-        })
-    };
+    let spelled = |text: String| sign(&b, &|claims| put(claims, "tenantId", text.clone()));
     let dashed = uuid.hyphenated().to_string();
     if session.wants("JW-14") {
         let own = session.served().await.map(|[_, own]| own);
