@@ -156,6 +156,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("internal", include_str!("internal.md")),
     (
+        "isolation.attestation",
+        include_str!("isolation.attestation.md"),
+    ),
+    (
         "isolation.inventory",
         include_str!("isolation.inventory.md"),
     ),
@@ -172,11 +176,19 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         "isolation.product_url",
         include_str!("isolation.product_url.md"),
     ),
+    (
+        "isolation.public_key",
+        include_str!("isolation.public_key.md"),
+    ),
     ("isolation.recipe", include_str!("isolation.recipe.md")),
     ("isolation.report", include_str!("isolation.report.md")),
     (
         "isolation.same_tenant",
         include_str!("isolation.same_tenant.md"),
+    ),
+    (
+        "isolation.signing_key",
+        include_str!("isolation.signing_key.md"),
     ),
     ("isolation.token", include_str!("isolation.token.md")),
     (
