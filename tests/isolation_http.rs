@@ -156,7 +156,7 @@ impl Front {
         if let Some(tenant) = self.taken_for(&request)
             && tenant.parse::<lerianctl::contract::TenantId>().is_ok()
         {
-            self.as_tenant(&mut request, &self.stage.token_of(&tenant));
+            Self::as_tenant(&mut request, &self.stage.token_of(&tenant));
         }
         let text = request
             .headers()
@@ -198,7 +198,7 @@ impl Front {
                     return response;
                 }
                 let mut again = Request::get(query).body(Body::empty()).unwrap();
-                self.as_tenant(&mut again, other);
+                Self::as_tenant(&mut again, other);
                 let theirs = self.clean(again).await;
                 return match (theirs.status() == 200, self.leak) {
                     (true, Leak::GetById) => theirs,
@@ -216,7 +216,7 @@ impl Front {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 let last = std::mem::replace(&mut *self.last.lock().unwrap(), text);
                 if company && !last.is_empty() {
-                    self.as_tenant(&mut request, &last);
+                    Self::as_tenant(&mut request, &last);
                 }
                 let response = self.clean(request).await;
                 drop(guard);
@@ -236,7 +236,7 @@ impl Front {
         response
     }
 
-    fn as_tenant(&self, request: &mut Request, token: &str) {
+    fn as_tenant(request: &mut Request, token: &str) {
         let value = format!("Bearer {token}").parse().unwrap();
         request.headers_mut().insert("authorization", value);
     }
@@ -254,7 +254,7 @@ impl Front {
         let mut items = Vec::new();
         for token in &self.tokens {
             let mut one = Request::get(uri.clone()).body(Body::empty()).unwrap();
-            self.as_tenant(&mut one, token);
+            Self::as_tenant(&mut one, token);
             let response = self.clean(one).await;
             if !response.status().is_success() {
                 return response;
@@ -372,7 +372,7 @@ impl Ground {
         let side = |at: usize| {
             let token = Secret::new(self.tokens()[at].clone());
             let mut side = Side::new(token, BTreeMap::new()).unwrap();
-            side.name = ["aurora", "brisa"][at].to_owned();
+            ["aurora", "brisa"][at].clone_into(&mut side.name);
             side
         };
         let databases = self
