@@ -37,6 +37,7 @@ mod interop_official;
 mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
+mod isolation_http;
 mod isolation_leaks;
 mod isolation_page;
 mod isolation_reports;
