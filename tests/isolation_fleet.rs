@@ -126,7 +126,7 @@ impl Fleet {
                 stores,
                 complete: true,
                 source: "test".into(),
-                gaps: Vec::new(),
+                ..Inventory::default()
             },
             admin,
             _server: server,

@@ -38,6 +38,7 @@ mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
 mod isolation_leaks;
+mod isolation_redis;
 mod on_postgres;
 mod postgres_link;
 mod provision_admin;

@@ -36,6 +36,9 @@ const FILES: &[&[File]] = &[
         "PG-120" "PG-121"),
     files!(Family::Live, "live", "txt",
         "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-217" "PB-01" "PB-02"),
+    files!(Family::Redis, "redis", "txt",
+        "RD-01" "RD-02" "RD-03" "RD-04" "RD-05" "RD-06" "RD-07" "RD-08" "RD-09" "RD-10" "RD-11"
+        "RD-12" "RD-13" "RD-14" "RD-15"),
 ];
 
 static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {

@@ -99,11 +99,26 @@ impl Store {
     }
 }
 
+/// A tenant, whether or not it has a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Its id, as it stands in keys.
+    pub id: String,
+    /// `active`, `suspended` or `purged`.
+    pub status: String,
+    /// Environment; empty when unknown.
+    pub environment: String,
+}
+
 /// Everything that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Stores, by tenant, service and module.
     pub stores: Vec<Store>,
+    /// Tenants that may have no store; those of `stores` need not be here.
+    pub records: Vec<Record>,
     /// True when it has every tenant, so that what is not in it is left over.
     pub complete: bool,
     /// Where it comes from, in words.
@@ -117,6 +132,31 @@ impl Inventory {
     pub fn tenants(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.stores.iter().map(|store| &store.tenant).collect();
         names.into_iter().cloned().collect()
+    }
+
+    /// Returns every tenant once, by name: the records, and those that only stores tell of.
+    pub fn everyone(&self) -> Vec<Record> {
+        let mut everyone: BTreeMap<&str, Record> = BTreeMap::new();
+        for record in &self.records {
+            everyone.insert(&record.tenant, record.clone());
+        }
+        let recorded: BTreeSet<&str> = everyone.keys().copied().collect();
+        for store in &self.stores {
+            if recorded.contains(store.tenant.as_str()) {
+                continue;
+            }
+            let known = everyone.entry(&store.tenant).or_insert_with(|| Record {
+                tenant: store.tenant.clone(),
+                id: store.tenant_id.clone(),
+                status: store.status.clone(),
+                environment: store.environment.clone(),
+            });
+            // One service that is still served keeps the tenant alive.
+            if known.status != "active" && store.status != "purged" {
+                known.status.clone_from(&store.status);
+            }
+        }
+        everyone.into_values().collect()
     }
 
     /// Returns the stores by cluster.
@@ -201,6 +241,9 @@ pub struct InventoryFile {
 pub struct FileStore {
     /// Tenant.
     pub tenant: String,
+    /// Id of the tenant as it stands in keys of Redis; its name when absent.
+    #[serde(default)]
+    pub tenant_id: Option<String>,
     /// `active` (the default), `suspended` or `purged`.
     #[serde(default)]
     pub status: String,
@@ -254,7 +297,7 @@ impl FileStore {
     /// Returns the store, with the password that was read for it.
     pub fn into_store(self, password: Option<Secret>) -> Store {
         Store {
-            tenant_id: self.tenant.clone(),
+            tenant_id: self.tenant_id.unwrap_or_else(|| self.tenant.clone()),
             tenant: self.tenant,
             status: if self.status.is_empty() {
                 "active".into()

@@ -15,7 +15,7 @@ use super::inventory::{Inventory, Store};
 use super::model::{Check, Family, Finding, Severity};
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, config, control, live};
+use super::{catalogue, config, control, live, redis};
 use crate::link::postgres::PostgresEndpoint;
 use tally::Tallies;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Whether breaches are planted.
     pub control: bool,
+    /// How Redis is looked at.
+    pub redis: redis::Options,
     /// Ids of the checks to run; all when empty.
     pub only: Vec<String>,
     /// Findings that somebody answers for.
@@ -61,6 +63,7 @@ impl Settings {
             seed: u64::from_le_bytes(crate::secret::random_bytes()) >> 12,
             jobs: 8,
             control: true,
+            redis: redis::Options::default(),
             only: Vec::new(),
             waivers: Waivers::default(),
             baseline: Vec::new(),
@@ -140,7 +143,14 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             why: "live probes were switched off (--static)".into(),
         });
     }
-    let control = merge(controls, settings);
+    let asked = settings.wanted(Family::Redis);
+    let part = redis::check(inventory, &settings.redis, &asked, &|done, total| {
+        progress("the keys of Redis", done, total);
+    })
+    .await;
+    let planted = part.planted.clone();
+    let servers = tallies.take(part, &mut not_tested);
+    let control = merge(controls, settings, &planted);
     let tenants = inventory.tenants();
     coverage.pairs = pairs_on_clusters(inventory);
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
@@ -182,6 +192,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             tenants,
             stores: inventory.stores.len(),
             clusters: facts,
+            servers,
         },
         coverage,
         control,
@@ -234,8 +245,37 @@ fn pairs_on_clusters(inventory: &Inventory) -> u64 {
         .sum()
 }
 
-/// One answer for the controls of all clusters: the weakest counts.
-fn merge(controls: Vec<Control>, settings: &Settings) -> Control {
+/// One answer for the controls of all clusters, and for breaches that were planted in readings: the
+/// weakest counts.
+fn merge(
+    controls: Vec<Control>,
+    settings: &Settings,
+    planted: &BTreeMap<&'static str, bool>,
+) -> Control {
+    let mut whole = merge_clusters(controls, settings);
+    let missed = planted.iter().filter(|(_, found)| !**found);
+    let missed: Vec<String> = missed.map(|(id, _)| (*id).to_owned()).collect();
+    // Where nothing is asked of a catalogue, the readings are all that can be controlled.
+    let only_readings = !settings
+        .wanted_all()
+        .iter()
+        .any(|check| check.sql.is_some());
+    if whole.state == ControlState::Impossible && only_readings && !planted.is_empty() {
+        whole.state = ControlState::Detected;
+        whole.reason = String::new();
+    }
+    if whole.state == ControlState::Detected || !missed.is_empty() {
+        whole.planted += planted.len();
+        whole.detected += planted.len() - missed.len();
+    }
+    if !missed.is_empty() {
+        whole.state = ControlState::Missed;
+        whole.missed.extend(missed);
+    }
+    whole
+}
+
+fn merge_clusters(controls: Vec<Control>, settings: &Settings) -> Control {
     let mut whole = Control {
         state: if settings.control {
             ControlState::Impossible

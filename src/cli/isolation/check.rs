@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::redis::RedisArgs;
 use super::written::{self, Written};
 use super::{fleet, show, view};
 use crate::cli::complete;
@@ -27,7 +28,8 @@ const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Prove, or refute, that no tenant reaches another's data
 ///
 /// Compares what tenants are handed, reads the catalogues of every cluster and database, and tries
-/// with the tenants' own logins what must fail. All pairs of tenants are proved from the catalogues;
+/// with the tenants' own logins what must fail; looks at keys, users and subscribers of Redis, where
+/// one is configured. All pairs of tenants are proved from the catalogues;
 /// live probes confirm random ones, all with --exhaustive. Nothing is written to a tenant's data;
 /// what could write is rolled back. In each run breaches are planted in a transaction that is rolled
 /// back, with a login that may do so (--postgres-url-file): only a checker that finds those is
@@ -76,6 +78,9 @@ pub struct CheckArgs {
     /// Plant no breach: for a login that may only read. The verdict is then at best "unproven"
     #[arg(long)]
     no_control: bool,
+
+    #[command(flatten)]
+    redis: RedisArgs,
 
     /// File of findings that somebody answers for, with owner, reason and last day
     #[arg(long, value_name = "FILE")]
@@ -149,6 +154,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
             format!("{} has no databases of tenants", inventory.source),
         ));
     }
+    settings.redis = args.redis.options(run_, args.exhaustive)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
     let outcome = run_.block_on(async {
         Ok::<_, Failure>(

@@ -8,8 +8,8 @@ use clap_complete::engine::ArgValueCandidates;
 use super::view::wrapped;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
-use crate::isolation::control;
 use crate::isolation::model::Check;
+use crate::isolation::{control, redis};
 use crate::output::{Report, Tone, View};
 
 /// Explain a check: its claim, why it matters, how it looks, what mends it
@@ -32,7 +32,7 @@ pub fn explain(args: &ExplainArgs) -> Result<CheckReport, Failure> {
     let check = super::check::known(&args.id)?;
     Ok(CheckReport {
         check,
-        controlled: control::planted().contains(check.id),
+        controlled: control::planted().contains(check.id) || redis::planted().contains(check.id),
         query: args.query,
     })
 }
@@ -74,7 +74,9 @@ impl Report for CheckReport {
         for line in wrapped(&facts.join(" · "), width) {
             out.paint(Tone::Dim, line).line();
         }
-        let control = if self.controlled {
+        let control = if self.controlled && check.sql.is_none() {
+            "A breach of this kind is planted in each run, in what a server answers and never on a server, and has to be found."
+        } else if self.controlled {
             "A breach of this kind is planted in each run, in a transaction that is rolled back, and has to be found."
         } else if check.sql.is_some() {
             "A breach of this kind cannot be planted in a transaction; the check runs without a control."

@@ -10,7 +10,7 @@ use crate::client::{ClientError, ErrorKind, TenantManager, TenantQuery};
 use crate::contract::admin::{DatabaseRecord, TenantRecord, TenantStatus};
 use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
-use crate::isolation::inventory::{Inventory, Store, parse_file};
+use crate::isolation::inventory::{Inventory, Record, Store, parse_file};
 use crate::secret::Secret;
 
 /// Largest inventory file.
@@ -54,7 +54,7 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         stores,
         complete: file.complete,
         source: format!("inventory file {}", path.display()),
-        gaps: Vec::new(),
+        ..Inventory::default()
     })
 }
 
@@ -115,6 +115,12 @@ async fn with_extension(
 ) -> Result<(), ClientError> {
     let mut asked = Vec::new();
     for tenant in records {
+        inventory.records.push(Record {
+            tenant: tenant.slug.to_string(),
+            id: tenant.id.to_string(),
+            status: tenant.status.as_str().to_owned(),
+            environment: tenant.environment.to_string(),
+        });
         for association in tenant.services {
             if !services.is_empty() && !services.contains(&association.service) {
                 continue;
@@ -251,6 +257,12 @@ async fn by_contract(
             } else {
                 config.tenant_slug.clone()
             };
+            inventory.records.push(Record {
+                tenant: name.clone(),
+                id: tenant.id.clone(),
+                status: "active".into(),
+                environment: String::new(),
+            });
             for (module, databases) in &config.databases {
                 let Some(given) = &databases.postgresql else {
                     continue;

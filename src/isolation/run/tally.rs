@@ -6,7 +6,8 @@ use super::Settings;
 use crate::isolation::inventory::Store;
 use crate::isolation::live::Outcome;
 use crate::isolation::model::{Check, CheckResult, Family, Finding, Severity, Verdict};
-use crate::isolation::report::{Control, ControlState, NotTested};
+use crate::isolation::part::Part;
+use crate::isolation::report::{Control, ControlState, NotTested, ServerFacts};
 
 #[derive(Default)]
 struct Tally {
@@ -14,6 +15,7 @@ struct Tally {
     out_of: u64,
     errors: Vec<String>,
     skipped: Vec<String>,
+    unclear: Vec<String>,
 }
 
 /// What every check looked at so far.
@@ -59,6 +61,25 @@ impl Tallies {
     /// Notes that the reader may not look there, or that it does not apply.
     pub(super) fn skip(&mut self, id: &'static str, reason: impl Into<String>) {
         self.of(id).skipped.push(reason.into());
+    }
+
+    /// Takes what the checks of another kind of server came to; returns the servers.
+    pub(super) fn take(
+        &mut self,
+        part: Part,
+        not_tested: &mut BTreeSet<NotTested>,
+    ) -> Vec<ServerFacts> {
+        for (id, looked) in part.looked {
+            let tally = self.of(id);
+            tally.looked += looked.looked;
+            tally.out_of += looked.out_of;
+            tally.errors.extend(looked.failed);
+            tally.skipped.extend(looked.skipped);
+            tally.unclear.extend(looked.unclear);
+        }
+        self.findings.extend(part.findings);
+        not_tested.extend(part.gaps);
+        part.servers
     }
 
     pub(super) fn find(&mut self, findings: Vec<Finding>) {
@@ -202,6 +223,9 @@ fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) ->
     }
     if asked && control.state == ControlState::Impossible {
         return (Verdict::Unproven, "no breach could be planted".into());
+    }
+    if let Some(reason) = tally.unclear.first() {
+        return (Verdict::Unproven, reason.clone());
     }
     if tally.looked < tally.out_of {
         let share = format!("{} of {} were tried", tally.looked, tally.out_of);
