@@ -206,6 +206,9 @@ fn store(
         sslmode: "disable".into(),
         ca_pem: None,
         drift: Vec::new(),
+        replica: None,
+        statement_timeout: String::new(),
+        secret_paths: Vec::new(),
         handed_out: true,
     }
 }

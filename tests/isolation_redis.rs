@@ -2,6 +2,7 @@
 //! with the right tenants named, and by no other.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use lerianctl::devstack::redis::Redis as Server;
 use lerianctl::devstack::temporary::Temporary;
@@ -414,7 +415,7 @@ async fn every_primary_of_a_cluster_is_looked_at() {
         }
         let set = format!("SET tenant:{AURORA}:fee_packages:{{o:l}} 1");
         let mut command = redis::Cmd::new();
-        command.arg(&shlex::split(&set).unwrap());
+        command.arg(shlex::split(&set).unwrap());
         owners += usize::from(session.query::<redis::Value>(&command).await.is_ok());
     }
     assert_eq!(owners, 1);
@@ -594,7 +595,7 @@ async fn everything(session: &mut Session) -> String {
             .query(redis::cmd("EXPIRETIME").arg(&key))
             .await
             .unwrap();
-        text.push_str(&format!("{key} {dump:?} {ttl}\n"));
+        writeln!(text, "{key} {dump:?} {ttl}").unwrap();
     }
     for words in [
         &["ACL", "LIST"][..],
@@ -603,7 +604,7 @@ async fn everything(session: &mut Session) -> String {
         &["PUBSUB", "CHANNELS"],
     ] {
         let answer: redis::Value = session.query(redis::Cmd::new().arg(words)).await.unwrap();
-        text.push_str(&format!("{answer:?}\n"));
+        writeln!(text, "{answer:?}").unwrap();
     }
     let info: String = session
         .query(redis::cmd("INFO").arg("memory"))

@@ -2,8 +2,9 @@
 //!
 //! A [`Check`](model::Check) is one claim with its manual; [`catalogue`] has all of them. [`run`]
 //! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
-//! tenants are handed, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
-//! with the tenants' own logins, [`redis`] asks the servers of keys and events, and [`control`] plants breaches in a transaction that is rolled
+//! tenants are handed, [`products`] what the products are told, [`audit`] asks the catalogues of
+//! every cluster and database, [`live`] tries with the tenants' own logins, [`redis`] asks the
+//! servers of keys and events, and [`control`] plants breaches in a transaction that is rolled
 //! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation).
 //!
 //! Nothing here writes to a tenant's data: sessions are read-only, or what they try is rolled back.
@@ -17,6 +18,7 @@ pub mod inventory;
 pub mod live;
 pub mod model;
 pub mod part;
+pub mod products;
 pub mod redis;
 pub mod render;
 pub mod report;

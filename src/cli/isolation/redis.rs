@@ -10,6 +10,10 @@ use crate::isolation::redis::{Options, SAMPLE, Target};
 /// `cache` and `event`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Redis")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub struct RedisArgs {
     /// Keys of each server whose names are looked at, at random; all with --exhaustive
     #[arg(long, value_name = "N", default_value_t = SAMPLE, value_parser = clap::value_parser!(u64).range(1..))]

@@ -154,7 +154,7 @@ const PLANTS: &[(&str, Plant)] = &[
         s.allow("ledger", About::Publish("staging".into()));
     }),
     ("RD-04", |s| {
-        s.key("balance:{transactions}:o:l:@cash#default")
+        s.key("balance:{transactions}:o:l:@cash#default");
     }),
     ("RD-05", |s| {
         s.key("tenant:00000000000040008000000000000001:fee_packages:{o:l}");
@@ -181,7 +181,7 @@ const PLANTS: &[(&str, Plant)] = &[
     ("RD-10", |s| {
         let mut longer = s.context.tenants[1].clone();
         longer.name = "control_c".into();
-        longer.id.push_str("0");
+        longer.id.push('0');
         longer.key = KeyTenant::parse(&longer.id);
         s.context.tenants.push(longer);
     }),

@@ -1,6 +1,7 @@
 //! Concludes from what was read. Pure: the control puts planted readings through the very same.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::acl::User;
 use super::facts::{About, Context, Node, Tenant};
@@ -24,7 +25,7 @@ fn some<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let more = items.len().saturating_sub(NAMES);
     let mut text = items[..items.len().min(NAMES)].join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        let _ = write!(text, " and {more} more");
     }
     text
 }
@@ -197,16 +198,15 @@ fn users(node: &Node, context: &Context, part: &mut Part) {
             ];
             part.findings.push(finding);
         } else if may(About::Script) || may(About::FlushScripts) {
-            let mut note = new("RD-11");
-            note.severity = Severity::Info;
-            note.evidence =
+            let mut remark = new("RD-11");
+            remark.severity = Severity::Info;
+            remark.evidence =
                 "it may run scripts, or flush them; the ledger needs EVAL, and scripts run with its own rights".into();
-            part.findings.push(note);
+            part.findings.push(remark);
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one check's whole view")]
 fn keys_of(
     node: &Node,
     context: &Context,
@@ -518,8 +518,8 @@ fn readable(node: &Node, context: &Context, part: &mut Part) {
     }
     for ((class, key), fields) in &node.readable {
         let name = called(context, key);
-        let pattern =
-            crate::cache::class(class).map_or_else(|| (*class).to_owned(), |c| c.pattern());
+        let pattern = crate::cache::class(class)
+            .map_or_else(|| (*class).to_owned(), crate::cache::KeyClass::pattern);
         let mut finding = Finding::new(
             known("RD-09"),
             &node.name,

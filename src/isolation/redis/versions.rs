@@ -31,11 +31,11 @@ pub(super) fn holes(product: &str, version: &str, packaged: bool) -> Holes {
     let patch = next();
     let fixes = if product == "Valkey" { VALKEY } else { REDIS };
     let newest = fixes.last().map_or(branch, |(newest, _)| *newest);
-    let fixed = match fixes.iter().find(|(of, _)| *of == branch) {
+    let has_it = match fixes.iter().find(|(of, _)| *of == branch) {
         Some((_, first)) => patch >= *first,
         None => branch > newest,
     };
-    if fixed {
+    if has_it {
         return Holes::None;
     }
     let name = format!("{product} {version} is older than the fix of CVE-2025-49844");
