@@ -38,6 +38,7 @@ mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
 mod isolation_leaks;
+mod isolation_rabbitmq;
 mod isolation_redis;
 mod isolation_reports;
 mod middleware_kit;

@@ -40,6 +40,9 @@ const FILES: &[&[File]] = &[
     files!(Family::Redis, "redis", "txt",
         "RD-01" "RD-02" "RD-03" "RD-04" "RD-05" "RD-06" "RD-07" "RD-08" "RD-09" "RD-10" "RD-11"
         "RD-12" "RD-13" "RD-14" "RD-15"),
+    files!(Family::Rabbitmq, "rabbitmq", "txt",
+        "RQ-01" "RQ-02" "RQ-03" "RQ-04" "RQ-05" "RQ-06" "RQ-07" "RQ-08" "RQ-09" "RQ-10" "RQ-11"
+        "RQ-12" "RQ-13" "RQ-14"),
 ];
 
 static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {

@@ -166,6 +166,27 @@ pub struct Record {
     pub environment: String,
 }
 
+/// How a tenant reaches RabbitMQ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Messaging {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Host that products connect to.
+    pub host: String,
+    /// Port that products connect to.
+    pub port: u16,
+    /// Virtual host.
+    pub vhost: String,
+    /// User.
+    pub username: String,
+    /// Password, when it is known.
+    pub password: Option<Secret>,
+    /// Whether products use TLS.
+    pub tls: bool,
+    /// Certificates to trust, PEM.
+    pub ca_pem: Option<String>,
+}
+
 /// Everything that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -173,6 +194,8 @@ pub struct Inventory {
     pub stores: Vec<Store>,
     /// Tenants that may have no store; those of `stores` need not be here.
     pub records: Vec<Record>,
+    /// Virtual hosts of RabbitMQ, by tenant; one entry for each that differs.
+    pub messaging: Vec<Messaging>,
     /// True when it has every tenant, so that what is not in it is left over.
     pub complete: bool,
     /// Where it comes from, in words.
@@ -293,6 +316,57 @@ pub struct InventoryFile {
     /// One entry for each database or schema of each tenant.
     #[serde(default)]
     pub store: Vec<FileStore>,
+    /// One entry for each virtual host of each tenant.
+    #[serde(default)]
+    pub rabbitmq: Vec<FileMessaging>,
+}
+
+/// One virtual host of one tenant in an inventory file.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileMessaging {
+    /// Tenant.
+    pub tenant: String,
+    /// Host.
+    pub host: String,
+    /// Port; 5672 when absent, 5671 with TLS.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Virtual host.
+    pub vhost: String,
+    /// User.
+    pub username: String,
+    /// File that holds its password.
+    #[serde(default)]
+    pub password_file: Option<std::path::PathBuf>,
+    /// Whether products use TLS.
+    #[serde(default)]
+    pub tls: bool,
+}
+
+impl FileMessaging {
+    /// Returns the virtual host, with the password that was read for it.
+    pub fn into_messaging(self, password: Option<Secret>) -> Messaging {
+        Messaging {
+            tenant: self.tenant,
+            host: self.host,
+            port: self.port.unwrap_or(if self.tls { 5671 } else { 5672 }),
+            vhost: self.vhost,
+            username: self.username,
+            password,
+            tls: self.tls,
+            ca_pem: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for FileMessaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileMessaging")
+            .field("tenant", &self.tenant)
+            .field("vhost", &self.vhost)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One database or schema of one tenant in an inventory file.

@@ -17,7 +17,7 @@ use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, control, live, redis};
+use super::{catalogue, control, live, rabbitmq, redis};
 use crate::link::postgres::PostgresEndpoint;
 use tally::Tallies;
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub control: bool,
     /// How Redis is looked at.
     pub redis: redis::Options,
+    /// How RabbitMQ is looked at.
+    pub rabbitmq: rabbitmq::Options,
     /// Ids of the checks to run; all when empty.
     pub only: Vec<String>,
     /// Findings that somebody answers for.
@@ -72,6 +74,7 @@ impl Settings {
             jobs: 8,
             control: true,
             redis: redis::Options::default(),
+            rabbitmq: rabbitmq::Options::default(),
             only: Vec::new(),
             waivers: Waivers::default(),
             baseline: Vec::new(),
@@ -156,8 +159,19 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         progress("the keys of Redis", done, total);
     })
     .await;
-    let planted = part.planted.clone();
-    let servers = tallies.take(part, &mut not_tested);
+    let mut planted = part.planted.clone();
+    let mut servers = tallies.take(part, &mut not_tested);
+    progress("the virtual hosts of RabbitMQ", 0, 0);
+    let asked = settings.wanted(Family::Rabbitmq);
+    let trials = settings.live.then_some(rabbitmq::Trials {
+        derangements: settings.derangements,
+        exhaustive: settings.exhaustive,
+        seed: settings.seed,
+        jobs: settings.jobs,
+    });
+    let part = rabbitmq::check(inventory, &settings.rabbitmq, &asked, trials).await;
+    planted.extend(part.planted.clone());
+    servers.extend(tallies.take(part, &mut not_tested));
     let control = merge(controls, settings, &planted);
     let tenants = inventory.tenants();
     coverage.pairs = pairs_on_clusters(inventory);
@@ -217,7 +231,7 @@ const NEVER: &[(&str, &str)] = &[
         "the check does not speak to products; a product that mixes up tenants in its own code is not seen here",
     ),
     (
-        "MongoDB, RabbitMQ, Kafka and object stores",
+        "MongoDB, Kafka and object stores",
         "the check does not speak to them",
     ),
     (

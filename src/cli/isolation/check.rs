@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::rabbitmq::RabbitmqArgs;
 use super::redis::RedisArgs;
 use super::written::ReportArgs;
 use super::{fleet, show, view};
@@ -84,6 +85,9 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     redis: RedisArgs,
+
+    #[command(flatten)]
+    rabbitmq: RabbitmqArgs,
 
     /// File of findings that somebody answers for, with owner, reason and last day
     #[arg(long, value_name = "FILE")]
@@ -168,6 +172,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         ));
     }
     settings.redis = args.redis.options(run_, args.exhaustive)?;
+    settings.rabbitmq = args.rabbitmq.options(run_)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
     let outcome = run_.block_on(async {
         Ok::<_, Failure>(

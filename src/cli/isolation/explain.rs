@@ -9,7 +9,7 @@ use super::view::wrapped;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::isolation::model::Check;
-use crate::isolation::{control, redis};
+use crate::isolation::{control, rabbitmq, redis};
 use crate::output::{Report, Tone, View};
 
 /// Explain a check: its claim, why it matters, how it looks, what mends it
@@ -32,7 +32,9 @@ pub fn explain(args: &ExplainArgs) -> Result<CheckReport, Failure> {
     let check = super::check::known(&args.id)?;
     Ok(CheckReport {
         check,
-        controlled: control::planted().contains(check.id) || redis::planted().contains(check.id),
+        controlled: control::planted().contains(check.id)
+            || redis::planted().contains(check.id)
+            || rabbitmq::planted().contains(check.id),
         query: args.query,
     })
 }
@@ -126,6 +128,7 @@ fn place(check: &Check) -> &'static str {
         "cluster" => "the catalogues of the cluster",
         "database" => "the catalogues of each database",
         "live" => "what happens when it is tried",
-        _ => "Redis",
+        "redis" => "Redis",
+        _ => "RabbitMQ",
     }
 }

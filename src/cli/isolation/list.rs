@@ -55,7 +55,8 @@ impl Report for CheckListReport {
                     "cluster" => "Catalogues of a PostgreSQL cluster",
                     "database" => "Catalogues of a database",
                     "live" => "Tried with the tenants' own logins",
-                    _ => "Redis",
+                    "redis" => "Redis",
+                    _ => "RabbitMQ",
                 };
                 out.paint(Tone::Strong, title).line();
                 family = Some(check.family);

@@ -7,6 +7,7 @@ pub mod fix;
 pub mod fleet;
 pub mod list;
 mod products;
+pub mod rabbitmq;
 pub mod redis;
 pub mod show;
 pub mod verify_report;

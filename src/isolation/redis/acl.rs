@@ -155,7 +155,7 @@ pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 /// Returns true when `name` stands in `text` as a word of its own: `acme` in `acme_app`, not in
 /// `acmeville`.
-pub(super) fn holds_word(text: &str, name: &str) -> bool {
+pub(crate) fn holds_word(text: &str, name: &str) -> bool {
     if name.is_empty() {
         return false;
     }

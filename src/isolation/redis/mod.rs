@@ -22,6 +22,7 @@ use super::report::ServerFacts;
 use crate::cache::KeyTenant;
 use crate::link::LinkError;
 use crate::link::redis::{Deployment, RedisEndpoint};
+pub(crate) use acl::holds_word;
 use facts::{Context, Tenant};
 
 /// Keys of one server that are looked at without being asked for more.
