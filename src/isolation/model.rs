@@ -134,17 +134,20 @@ pub enum Family {
     Redis,
     /// At RabbitMQ: virtual hosts, users, permissions, bridges.
     Rabbitmq,
+    /// At what a running product answers to the tokens of two tenants.
+    Http,
 }
 
 impl Family {
     /// Every family, in the order in which they run.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Config,
         Self::Cluster,
         Self::Database,
         Self::Live,
         Self::Redis,
         Self::Rabbitmq,
+        Self::Http,
     ];
 
     /// Returns the word in reports.
@@ -156,6 +159,7 @@ impl Family {
             Self::Live => "live",
             Self::Redis => "redis",
             Self::Rabbitmq => "rabbitmq",
+            Self::Http => "http",
         }
     }
 }

@@ -63,12 +63,12 @@ fn headline(outcome: &Isolation, out: &mut View, width: usize) {
         .map(|server| format!("{} {} at {}", server.kind, server.version, server.address));
     let servers: Vec<String> = clusters.chain(others).collect();
     paragraph(out, width, "", &outcome.because);
-    let text = format!(
-        "{} tenants, {} stores, {}",
-        fleet.tenants.len(),
-        fleet.stores,
-        servers.join(", ")
-    );
+    let mut parts = vec![
+        format!("{} tenants", fleet.tenants.len()),
+        format!("{} stores", fleet.stores),
+    ];
+    parts.extend(servers);
+    let text = parts.join(", ");
     paragraph(out, width, "", &text);
     paragraph(out, width, "", &covered(outcome));
     let control = &outcome.control;
