@@ -51,6 +51,7 @@ mod provision_quoting;
 mod provision_rotation;
 mod readme;
 mod schema_output;
+mod server_active;
 mod server_archive;
 mod server_chaos;
 mod server_contract;

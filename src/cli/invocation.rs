@@ -320,7 +320,7 @@ impl Invocation {
         };
         let tls = config.server_tls(self.secrets())?;
         if server.scheme() == "http" && tls.says_something() && !self.console.quiet {
-            self.console.warn(&format!(
+            self.console.warn(format!(
                 "certificates are configured, and {server} does not speak TLS"
             ));
         }

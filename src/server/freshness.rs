@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use super::registry::{Registry, RegistryError};
-use super::service::Answers;
+use super::service::{Answers, Tenancy};
 
 /// Pause after a failure, so that a registry that is away is not asked without end.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -69,11 +69,8 @@ impl Freshness {
 }
 
 /// Asks for those who wait, for ever.
-pub(crate) async fn watch(
-    freshness: Arc<Freshness>,
-    registry: Arc<dyn Registry>,
-    answers: Arc<Answers>,
-) {
+pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
+    let registry = tenancy.registry.as_ref();
     // Number of the last change that is known here; `None` when nothing is.
     let mut known = None;
     loop {
@@ -84,8 +81,11 @@ pub(crate) async fn watch(
             if waiting.is_empty() {
                 break;
             }
-            let outcome = ask(registry.as_ref(), &answers, &mut known).await;
+            let outcome = ask(registry, &tenancy.answers, &mut known).await;
             let failed = outcome.is_err();
+            tenancy
+                .metrics
+                .freshness_asked(waiting.len() as u64, !failed);
             for waiter in waiting {
                 // Whoever asked may have gone.
                 let _ = waiter.send(outcome.clone());
