@@ -192,6 +192,58 @@ fn the_fleet_of_a_tenant_manager_is_found_and_holds() {
     assert!(json["coverage"]["probes"].as_u64().unwrap() > 0);
 }
 
+#[tokio::test]
+async fn products_and_clusters_are_checked_next_to_the_tenants() {
+    let fleet = Fleet::by_hand(true).await;
+    let room = room(&fleet);
+    let tracer = "MULTI_TENANT_ENABLED=true\nMULTI_TENANT_URL=https://tm.example\n\
+        MULTI_TENANT_SERVICE_API_KEY=Zk3x9QpL0aWm7vTr5sYb\nMULTI_TENANT_REDIS_HOST=redis\n\
+        MULTI_TENANT_CACHE_TTL_SEC=600\nPLUGIN_AUTH_ENABLED=true\n\
+        PLUGIN_AUTH_ADDRESS=https://auth.example\nENV_NAME=staging\nAPPLICATION_NAME=tracer\n\
+        MULTI_TENANT_MAX_OPEN_CONNS_PER_TENANT=5\n";
+    room.write("tracer.env", tracer);
+    let port = fleet.admin.port;
+    let cluster = format!("localhost:{port}");
+    let with = |more: &[&str]| {
+        let more = more.iter().map(ToString::to_string);
+        let all = CHECK.iter().map(ToString::to_string).chain(more);
+        let json = ["-o", "json", "--product-env", "tracer=tracer.env"];
+        all.chain(json.map(ToOwned::to_owned)).collect::<Vec<_>>()
+    };
+    let good = with(&["--rotation-grace", "15m", "--cluster", &cluster, "--static"]);
+    let good = room.run(good).success().json();
+    let verdict = |id: &str| {
+        let mut checks = good["checks"].as_array().unwrap().iter();
+        let check = checks.find(|check| check["check"] == id).unwrap();
+        check["verdict"].as_str().unwrap().to_owned()
+    };
+    for id in [
+        "CF-08", "CF-09", "CF-10", "CF-11", "CF-12", "CF-13", "CF-14", "CF-18", "CF-19",
+    ] {
+        assert_eq!(verdict(id), "holds", "{id}");
+    }
+    for id in ["CF-04", "CF-21"] {
+        assert_eq!(verdict(id), "skipped", "{id}");
+    }
+    // 5 minutes are too few for a cache of 10, 10 replicas open 320 connections, and no cluster is
+    // at that port.
+    let bad = with(&["--cluster", "127.0.0.1:1", "--static", "--replicas", "10"]);
+    let bad = room.run(bad).exits(3).json();
+    let mut found: Vec<_> = bad["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["check"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, ["CF-12", "CF-13", "CF-19"]);
+    assert!(!bad.to_string().contains("Zk3x9"), "a key is in the report");
+    room.write("strange.env", "WHO=knows\n");
+    let strange = [&CHECK[..], &["--product-env", "strange.env"]].concat();
+    let strange = room.run(strange).exits(2);
+    assert!(strange.stderr.contains("env.no_product"), "{strange}");
+}
+
 #[test]
 fn the_manual_is_complete_and_fits_a_narrow_terminal() {
     let room = Sandbox::new();

@@ -126,7 +126,7 @@ impl Fleet {
                 stores,
                 complete: true,
                 source: "test".into(),
-                gaps: Vec::new(),
+                ..Inventory::default()
             },
             admin,
             _server: server,
@@ -206,6 +206,9 @@ fn store(
         sslmode: "disable".into(),
         ca_pem: None,
         drift: Vec::new(),
+        replica: None,
+        statement_timeout: String::new(),
+        secret_paths: Vec::new(),
         handed_out: true,
     }
 }

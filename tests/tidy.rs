@@ -105,7 +105,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["contract", "link", "secret"]),
     ("provision", &["contract", "link", "secret"]),
     ("token", &["contract", "link", "secret"]),
-    ("isolation", &["contract", "link", "provision", "secret"]),
+    (
+        "isolation",
+        &["boot", "contract", "link", "provision", "secret"],
+    ),
     ("devstack", &["contract", "link", "secret"]),
     ("access", &["link", "secret"]),
     (

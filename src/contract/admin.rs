@@ -445,4 +445,7 @@ pub struct ServerInfo {
     pub event_redis: Option<String>,
     /// True for a development stack.
     pub development: bool,
+    /// Seconds for which a retired login stays valid after a rotation that says nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_grace_seconds: Option<u64>,
 }

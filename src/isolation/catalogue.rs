@@ -11,7 +11,7 @@ use super::model::{Check, Family, Severity};
 pub const PRELUDE: &str = "\
 WITH RECURSIVE inv AS MATERIALIZED (
   SELECT * FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS i(tenant text, db text, sch text,
-    role text, login boolean, mode text, status text, complete boolean)),
+    role text, login boolean, mode text, status text, complete boolean, timeout integer)),
 schemas AS MATERIALIZED (SELECT DISTINCT tenant, sch FROM inv WHERE sch IS NOT NULL),
 roles AS MATERIALIZED (SELECT DISTINCT i.tenant, r.oid FROM inv i JOIN pg_roles r ON r.rolname = i.role)";
 
@@ -25,11 +25,12 @@ type File = (Family, &'static str, &'static str);
 
 const FILES: &[&[File]] = &[
     files!(Family::Config, "config", "txt",
-        "CF-01" "CF-02" "CF-03" "CF-05" "CF-06" "CF-07" "CF-09" "CF-23"),
+        "CF-01" "CF-02" "CF-03" "CF-04" "CF-05" "CF-06" "CF-07" "CF-08" "CF-09" "CF-10" "CF-11" "CF-12"
+        "CF-14" "CF-16" "CF-18" "CF-19" "CF-21" "CF-23"),
     files!(Family::Cluster, "cluster", "sql",
         "PG-001" "PG-002" "PG-003" "PG-004" "PG-005" "PG-006" "PG-007" "PG-008" "PG-009" "PG-010"
         "PG-011" "PG-012" "PG-013" "PG-014" "PG-015" "PG-016" "PG-017" "PG-018" "PG-019" "PG-021"
-        "PG-022" "PG-023" "PG-024" "PG-026" "PG-027" "CF-13"),
+        "PG-022" "PG-023" "PG-024" "PG-026" "PG-027" "CF-13" "CF-20"),
     files!(Family::Database, "database", "sql",
         "PG-020" "PG-101" "PG-102" "PG-103" "PG-104" "PG-105" "PG-106" "PG-107" "PG-108" "PG-109"
         "PG-110" "PG-111" "PG-112" "PG-113" "PG-114" "PG-115" "PG-116" "PG-117" "PG-118" "PG-119"

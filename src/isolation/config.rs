@@ -21,6 +21,8 @@ pub fn check(inventory: &Inventory) -> Vec<Finding> {
     same_password(stores, &mut findings);
     near_names(stores, &mut findings);
     environments(inventory, &mut findings);
+    replicas(stores, &mut findings);
+    same_secret(stores, &mut findings);
     for store in stores {
         one(store, &mut findings);
     }
@@ -125,6 +127,60 @@ fn folded(name: &str) -> String {
         end -= 1;
     }
     lower[..end].to_owned()
+}
+
+fn replicas(stores: &[Store], findings: &mut Vec<Finding>) {
+    for store in stores {
+        let Some(replica) = store.replica.as_deref() else {
+            continue;
+        };
+        if replica.database == store.database && replica.schema == store.schema {
+            continue;
+        }
+        let owners: BTreeSet<&str> = stores
+            .iter()
+            .filter(|other| other.database == replica.database && other.schema == replica.schema)
+            .map(|other| other.tenant.as_str())
+            .filter(|tenant| *tenant != store.tenant)
+            .collect();
+        let mut finding = Finding::new(
+            known("CF-04"),
+            STORE,
+            format!("replica of {}", subject(store)),
+        );
+        finding.from = vec![store.tenant.clone()];
+        finding.to = if owners.is_empty() {
+            vec![store.tenant.clone()]
+        } else {
+            owners.into_iter().map(ToOwned::to_owned).collect()
+        };
+        let place = match &replica.schema {
+            Some(schema) => format!("{}.{schema}", replica.database),
+            None => replica.database.clone(),
+        };
+        finding.evidence = format!(
+            "the primary is {}, the replica {place} on {}",
+            store.place(),
+            replica.cluster()
+        );
+        finding.remedy = vec![format!("lerianctl tenant invalidate {}", store.tenant)];
+        findings.push(finding);
+    }
+}
+
+fn same_secret(stores: &[Store], findings: &mut Vec<Finding>) {
+    let mut paths: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for store in stores {
+        for path in &store.secret_paths {
+            paths.entry(path).or_default().insert(&store.tenant);
+        }
+    }
+    for (path, tenants) in paths.into_iter().filter(|(_, tenants)| tenants.len() > 1) {
+        let mut finding = Finding::new(known("CF-16"), STORE, format!("secret {path}"));
+        each_other(&mut finding, &tenants);
+        finding.evidence = format!("{} tenants are led to it", tenants.len());
+        findings.push(finding);
+    }
 }
 
 fn near_names(stores: &[Store], findings: &mut Vec<Finding>) {

@@ -81,6 +81,7 @@ const PLANTS: &[(&[&str], &[&str])] = &[
         &["GRANT SET ON PARAMETER session_replication_role TO {a}"],
     ),
     (&["CF-13"], &["ALTER ROLE {b} CONNECTION LIMIT 1000000"]),
+    (&["CF-20"], &["ALTER ROLE {b} SET statement_timeout = '2s'"]),
     (
         &["PG-020"],
         &[
@@ -186,7 +187,8 @@ impl Names {
         };
         let row = |tenant: &str, db: &str, schema: &str, role: &str, login: bool, status: &str| {
             json!({ "tenant": tenant, "db": db, "sch": self.role(schema), "role": self.role(role),
-                    "login": login, "mode": mode, "status": status, "complete": false })
+                    "login": login, "mode": mode, "status": status, "complete": false,
+                    "timeout": 1000 })
         };
         let mut rows = vec![
             row("control_a", home, "sa", "a", true, "active"),

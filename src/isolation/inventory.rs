@@ -1,12 +1,14 @@
 //! What is checked: who has which database or schema, where, with which login.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::wire::IsolationMode;
 use crate::link::postgres::PostgresEndpoint;
+use crate::provision::limits::statement_timeout_ms;
 use crate::secret::{Secret, sha256_hex};
 
 /// One module's database or schema of one tenant.
@@ -46,18 +48,70 @@ pub struct Store {
     pub ca_pem: Option<String>,
     /// What the connections say where they differ from the record.
     pub drift: Vec<String>,
+    /// Read replica that products are handed besides.
+    pub replica: Option<Box<Replica>>,
+    /// Statement timeout that the association sets, as PostgreSQL writes it; empty when none.
+    pub statement_timeout: String,
+    /// Paths of secrets in a vault that the connections name.
+    pub secret_paths: Vec<String>,
     /// True when connections were handed out although the tenant is not active.
     pub handed_out: bool,
+}
+
+/// A read replica of a store, as products are handed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Host that products connect to.
+    pub host: String,
+    /// Port that products connect to.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// Schema, in schema mode.
+    pub schema: Option<String>,
+    /// Login role.
+    pub login: String,
+    /// Password of the login, when it is known.
+    pub password: Option<Secret>,
+    /// `sslmode` that products are told; empty when none.
+    pub sslmode: String,
+}
+
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('/') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+impl Replica {
+    /// Returns `host:port`.
+    pub fn cluster(&self) -> String {
+        address(&self.host, self.port)
+    }
 }
 
 impl Store {
     /// Returns `host:port`.
     pub fn cluster(&self) -> String {
-        if self.host.contains(':') && !self.host.starts_with('/') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        address(&self.host, self.port)
+    }
+
+    /// Returns how a product connects to the read replica; `None` without one or its password.
+    pub fn replica_endpoint(&self) -> Option<PostgresEndpoint> {
+        let replica = self.replica.as_deref()?;
+        let primary = Self {
+            host: replica.host.clone(),
+            port: replica.port,
+            database: replica.database.clone(),
+            schema: replica.schema.clone(),
+            login: replica.login.clone(),
+            password: replica.password.clone(),
+            sslmode: replica.sslmode.clone(),
+            ..self.clone()
+        };
+        primary.endpoint()
     }
 
     /// Returns the place in words: `database`, or `database.schema`.
@@ -110,6 +164,10 @@ pub struct Inventory {
     pub source: String,
     /// What could not be learned, for the section on what was not tested.
     pub gaps: Vec<String>,
+    /// Where the Tenant Manager tells its events, as `host:port`, where it says so.
+    pub event_redis: Option<String>,
+    /// How long a retired login stays valid, where the Tenant Manager says so.
+    pub rotation_grace: Option<Duration>,
 }
 
 impl Inventory {
@@ -160,6 +218,7 @@ pub struct Row<'a> {
     mode: &'static str,
     status: &'a str,
     complete: bool,
+    timeout: Option<i32>,
 }
 
 /// Returns the rows of `stores` as the parameter of every query.
@@ -175,6 +234,7 @@ pub fn rows<'a>(stores: impl IntoIterator<Item = &'a Store>, complete: bool) -> 
             mode: store.mode.as_str(),
             status: &store.status,
             complete,
+            timeout: statement_timeout_ms(&store.statement_timeout),
         };
         rows.push(row(&store.login, true));
         let others = store.roles.iter().filter(|role| **role != store.login);
@@ -238,6 +298,18 @@ pub struct FileStore {
     /// `disable`, `prefer`, `require`, `verify-ca`, `verify-full`.
     #[serde(default)]
     pub sslmode: String,
+    /// Host of the read replica, where there is one.
+    #[serde(default)]
+    pub replica_host: Option<String>,
+    /// Port of the read replica; that of the primary when absent.
+    #[serde(default)]
+    pub replica_port: Option<u16>,
+    /// Database on the read replica; that of the primary when absent.
+    #[serde(default)]
+    pub replica_database: Option<String>,
+    /// Statement timeout that products are promised, such as `30s`.
+    #[serde(default)]
+    pub statement_timeout: String,
 }
 
 impl std::fmt::Debug for FileStore {
@@ -253,6 +325,20 @@ impl std::fmt::Debug for FileStore {
 impl FileStore {
     /// Returns the store, with the password that was read for it.
     pub fn into_store(self, password: Option<Secret>) -> Store {
+        let port = self.port.unwrap_or(5432);
+        let replica = self.replica_host.map(|host| {
+            Box::new(Replica {
+                host,
+                port: self.replica_port.unwrap_or(port),
+                database: self
+                    .replica_database
+                    .unwrap_or_else(|| self.database.clone()),
+                schema: self.schema.clone(),
+                login: self.login.clone(),
+                password: password.clone(),
+                sslmode: self.sslmode.clone(),
+            })
+        });
         Store {
             tenant_id: self.tenant.clone(),
             tenant: self.tenant,
@@ -270,7 +356,7 @@ impl FileStore {
                 IsolationMode::Database
             },
             host: self.host,
-            port: self.port.unwrap_or(5432),
+            port,
             database: self.database,
             schema: self.schema,
             login: self.login,
@@ -279,6 +365,9 @@ impl FileStore {
             sslmode: self.sslmode,
             ca_pem: None,
             drift: Vec::new(),
+            replica,
+            statement_timeout: self.statement_timeout,
+            secret_paths: Vec::new(),
             handed_out: false,
         }
     }

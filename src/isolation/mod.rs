@@ -2,7 +2,7 @@
 //!
 //! A [`Check`](model::Check) is one claim with its manual; [`catalogue`] has all of them. [`run`]
 //! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
-//! tenants are handed, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
+//! tenants are handed, [`products`] what the products are told, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
 //! with the tenants' own logins, and [`control`] plants breaches in a transaction that is rolled
 //! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation).
 //!
@@ -16,6 +16,7 @@ pub mod derange;
 pub mod inventory;
 pub mod live;
 pub mod model;
+pub mod products;
 pub mod render;
 pub mod report;
 pub mod run;

@@ -1,10 +1,11 @@
 //! A whole run: every family, in order, with bounded connections.
 
 mod cluster;
+mod configuration;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -13,9 +14,10 @@ use jiff::Timestamp;
 use super::derange::{bound, derangement};
 use super::inventory::{Inventory, Store};
 use super::model::{Check, Family, Finding, Severity};
+use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, config, control, live};
+use super::{catalogue, control, live};
 use crate::link::postgres::PostgresEndpoint;
 use tally::Tallies;
 
@@ -48,6 +50,12 @@ pub struct Settings {
     pub baseline: Vec<Finding>,
     /// The time that counts for waivers.
     pub now: Timestamp,
+    /// Environments of products.
+    pub products: Vec<ProductEnvironment>,
+    /// How long a retired login stays valid; what the Tenant Manager says when absent.
+    pub grace: Option<Duration>,
+    /// Clusters that tenants may be led to, as `host:port`; any when empty.
+    pub clusters: Vec<String>,
 }
 
 impl Settings {
@@ -65,7 +73,14 @@ impl Settings {
             waivers: Waivers::default(),
             baseline: Vec::new(),
             now,
+            products: Vec::new(),
+            grace: None,
+            clusters: Vec::new(),
         }
+    }
+
+    fn today(&self) -> jiff::civil::Date {
+        jiff::tz::Offset::UTC.to_datetime(self.now).date()
     }
 
     fn wants(&self, check: &Check) -> bool {
@@ -98,15 +113,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         });
     }
     progress("what tenants are handed", 0, 0);
-    for check in settings.wanted(Family::Config) {
-        tallies.looked(check.id, inventory.stores.len() as u64);
-    }
-    tallies.find(
-        config::check(inventory)
-            .into_iter()
-            .filter(|finding| tallies_wants(settings, finding))
-            .collect(),
-    );
+    configuration::check(inventory, settings, &mut tallies).await;
     let mut facts = Vec::new();
     let mut stores: Vec<Store> = Vec::new();
     let mut controls = Vec::new();
@@ -115,6 +122,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         cluster
             .audit(settings, &mut tallies, &mut coverage, progress)
             .await;
+        configuration::budget(&address, cluster.room(), inventory, settings, &mut tallies);
         if settings.control
             && let Some(auditor) = cluster.auditor()
         {
@@ -144,10 +152,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     let tenants = inventory.tenants();
     coverage.pairs = pairs_on_clusters(inventory);
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
-    let unused_waivers = settings.waivers.apply(
-        &mut findings,
-        jiff::tz::Offset::UTC.to_datetime(settings.now).date(),
-    );
+    let unused_waivers = settings.waivers.apply(&mut findings, settings.today());
     let checks = tally::after_waivers(checks, &findings);
     verdict::known_before(&mut findings, &settings.baseline);
     findings.sort_by(|a, b| {

@@ -61,6 +61,13 @@ impl Waivers {
         Ok(waivers)
     }
 
+    /// Returns the waivers that are over on `today`.
+    pub fn over(&self, today: Date) -> impl Iterator<Item = &Waiver> {
+        self.waiver
+            .iter()
+            .filter(move |waiver| waiver.day().is_ok_and(|day| day < today))
+    }
+
     /// Marks what is waived on `today`, and returns the waivers that matched nothing.
     pub fn apply(&self, findings: &mut [Finding], today: Date) -> Vec<String> {
         let mut unused = Vec::new();

@@ -102,6 +102,7 @@ pub(super) async fn serve(
                 .as_ref()
                 .map(|redis| format!("{}:{}", redis.host, redis.port)),
             development: settings.development_jwks.is_some(),
+            rotation_grace_seconds: Some(settings.rotation_grace.as_secs()),
         },
         settings.development_jwks.map(|keys| keys.to_string()),
         Arc::clone(&recovered),

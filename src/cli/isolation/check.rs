@@ -34,7 +34,7 @@ const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// believed. Status 3 unless the verdict is that isolation holds.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json\n  lerianctl isolation check --report html=isolation.html --report sarif=isolation.sarif"
+    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json\n  lerianctl isolation check --product-env ledger.env --product-env tracer=t.env --replicas 3\n  lerianctl isolation check --report html=isolation.html --report sarif=isolation.sarif"
 )]
 pub struct CheckArgs {
     /// File that lists databases and logins by tenant, instead of the Tenant Manager; TOML or JSON
@@ -48,6 +48,9 @@ pub struct CheckArgs {
     /// File with a postgres:// URL that reads catalogues and plants breaches; one per cluster
     #[arg(long, value_name = "FILE")]
     postgres_url_file: Vec<PathBuf>,
+
+    #[command(flatten)]
+    products: super::products::ProductArgs,
 
     /// Only this check; may be repeated
     #[arg(long, value_name = "ID", add = ArgValueCandidates::new(complete::checks))]
@@ -110,6 +113,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     settings.exhaustive = args.exhaustive;
     settings.jobs = usize::from(args.jobs);
     settings.control = !args.no_control;
+    args.products.apply(run_, &mut settings)?;
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }

@@ -1,6 +1,7 @@
 //! The fleet to check: from the Tenant Manager, or from a file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -10,7 +11,7 @@ use crate::client::{ClientError, ErrorKind, TenantManager, TenantQuery};
 use crate::contract::admin::{DatabaseRecord, TenantRecord, TenantStatus};
 use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
-use crate::isolation::inventory::{Inventory, Store, parse_file};
+use crate::isolation::inventory::{Inventory, Replica, Store, parse_file};
 use crate::secret::Secret;
 
 /// Largest inventory file.
@@ -54,7 +55,7 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         stores,
         complete: file.complete,
         source: format!("inventory file {}", path.display()),
-        gaps: Vec::new(),
+        ..Inventory::default()
     })
 }
 
@@ -82,6 +83,11 @@ pub async fn from_manager(
         Err(error) => return Err(error),
     }
     sort(&mut inventory.stores);
+    // A server that only speaks the contract does not tell.
+    if let Ok(info) = manager.info().await {
+        inventory.event_redis = info.event_redis;
+        inventory.rotation_grace = info.rotation_grace_seconds.map(Duration::from_secs);
+    }
     Ok(inventory)
 }
 
@@ -159,6 +165,9 @@ async fn with_extension(
                 .and_then(|config| config.databases.get(&record.module)?.postgresql.as_ref());
             let mut store = of_record(&asked, record, connection);
             store.handed_out = handed_out;
+            if let Some(config) = &config {
+                handed_besides(&mut store, config);
+            }
             if let (Some(config), Some(connection)) = (&config, connection) {
                 store.drift = drift(record, config, connection);
             }
@@ -192,7 +201,59 @@ fn of_record(asked: &Asked, record: &DatabaseRecord, given: Option<&PostgresConf
         sslmode: given.map_or_else(String::new, |given| given.sslmode.clone()),
         ca_pem: None,
         drift: Vec::new(),
+        replica: None,
+        statement_timeout: String::new(),
+        secret_paths: Vec::new(),
         handed_out: false,
+    }
+}
+
+/// Adds what the connections say besides the primary: replica, timeout, paths of secrets.
+fn handed_besides(store: &mut Store, config: &TenantConfig) {
+    let module = config.databases.get(&store.module);
+    let replica = module.and_then(|module| module.postgresql_replica.as_ref());
+    store.replica = replica.map(|given| {
+        Box::new(Replica {
+            host: given.host.clone(),
+            port: given.port,
+            database: given.database.clone(),
+            schema: (!given.schema.is_empty()).then(|| given.schema.clone()),
+            login: given.username.clone(),
+            password: Some(Secret::new(given.password.clone())),
+            sslmode: given.sslmode.clone(),
+        })
+    });
+    let settings = module
+        .and_then(|module| module.connection_settings.as_ref())
+        .or(config.connection_settings.as_ref());
+    store.statement_timeout = settings.map_or_else(String::new, |s| s.statement_timeout.clone());
+    let other = [&config.messaging, &config.rabbitmq, &config.streaming];
+    let mongodb = module.and_then(|module| module.mongodb.as_ref());
+    for value in other.into_iter().flatten().chain(mongodb) {
+        secret_paths("", value, &mut store.secret_paths);
+    }
+}
+
+/// Collects what stands under keys such as `secretPath`.
+fn secret_paths(key: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                secret_paths(key, value, found);
+            }
+        }
+        serde_json::Value::Array(list) => {
+            for value in list {
+                secret_paths(key, value, found);
+            }
+        }
+        serde_json::Value::String(path) => {
+            let key: String = key.chars().filter(|c| *c != '_' && *c != '-').collect();
+            if key.to_ascii_lowercase().contains("secretpath") && !path.is_empty() {
+                found.push(path.clone());
+            }
+        }
+        _ => {}
     }
 }
 
@@ -255,7 +316,7 @@ async fn by_contract(
                 let Some(given) = &databases.postgresql else {
                     continue;
                 };
-                inventory.stores.push(Store {
+                let mut store = Store {
                     tenant: name.clone(),
                     tenant_id: tenant.id.clone(),
                     status: "active".into(),
@@ -274,8 +335,13 @@ async fn by_contract(
                     sslmode: given.sslmode.clone(),
                     ca_pem: None,
                     drift: Vec::new(),
+                    replica: None,
+                    statement_timeout: String::new(),
+                    secret_paths: Vec::new(),
                     handed_out: true,
-                });
+                };
+                handed_besides(&mut store, &config);
+                inventory.stores.push(store);
             }
         }
     }

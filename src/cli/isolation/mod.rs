@@ -4,6 +4,7 @@ pub mod check;
 pub mod explain;
 pub mod fleet;
 pub mod list;
+mod products;
 pub mod show;
 mod view;
 mod written;

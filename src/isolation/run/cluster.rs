@@ -11,6 +11,7 @@ use super::{Progress, Settings};
 use crate::isolation::audit::{self, Answer, READ_ONLY, Refusal};
 use crate::isolation::inventory::{Inventory, Store, rows};
 use crate::isolation::model::{Check, Family, Finding};
+use crate::isolation::products::Room;
 use crate::isolation::report::{ClusterFacts, Coverage};
 use crate::link::postgres::{PostgresEndpoint, Session};
 
@@ -23,6 +24,7 @@ pub(super) struct Cluster {
     auditor: Option<PostgresEndpoint>,
     complete: bool,
     version: i32,
+    room: Room,
 }
 
 impl Cluster {
@@ -57,6 +59,7 @@ impl Cluster {
             auditor,
             complete: inventory.complete,
             version: 0,
+            room: Room::default(),
         }
     }
 
@@ -66,6 +69,10 @@ impl Cluster {
 
     pub(super) fn version(&self) -> i32 {
         self.version
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.room
     }
 
     pub(super) fn facts(&self) -> ClusterFacts {
@@ -133,13 +140,19 @@ impl Cluster {
         let refused = |error: tokio_postgres::Error| Refusal::of(&error);
         let row = session
             .query_typed_one(
-                "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
+                "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+                 current_setting('max_connections')::bigint, \
+                 current_setting('superuser_reserved_connections')::bigint",
                 &[],
             )
             .await
             .map_err(refused)?;
         self.version = row.get(0);
         self.facts.version = row.get(1);
+        self.room = Room {
+            most: row.get(2),
+            reserved: row.get(3),
+        };
         let marks = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles r \
                      WHERE shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'";
         let marked = session.query_typed(marks, &[]).await.map_err(refused)?;

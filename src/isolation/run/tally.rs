@@ -49,6 +49,15 @@ impl Tallies {
         tally.out_of += places;
     }
 
+    /// Notes that `places` were looked at, or why there are none.
+    pub(super) fn looked_or(&mut self, id: &'static str, places: u64, reason: &str) {
+        if places == 0 {
+            self.skip(id, reason);
+        } else {
+            self.looked(id, places);
+        }
+    }
+
     /// Notes that a place could not be looked at.
     pub(super) fn failed(&mut self, id: &'static str, reason: impl Into<String>) {
         let tally = self.of(id);

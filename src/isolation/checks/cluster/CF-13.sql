@@ -4,7 +4,9 @@
 -- claim: The connection limits of all tenants' logins together fit into the cluster's.
 -- why: When the last connection is gone, the next tenant's request fails, whoever took them.
 -- looks: The sum of rolconnlimit of the logins against max_connections less those reserved for
---   superusers. Over-committing by design is common, and so this is noted, not failed.
+--   superusers. Over-committing by design is common, and so this is noted, not failed. With the
+--   products' environments (--product-env) what they can open at most is added up, too: tenants, modules,
+--   pools and replicas; that fails.
 -- remedy: Lower `--max-open-conns` of the associations, or raise max_connections.
 SELECT NULL, ARRAY[]::text[], ARRAY['*'], 'connections',
   'logins may open ' || sum(l.rolconnlimit) || ' connections, the cluster has '
