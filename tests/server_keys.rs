@@ -456,8 +456,8 @@ async fn bootstrap_keys_can_be_left_behind_but_not_the_last_operator() {
     let log = operator.get("/v1/admin/audit?limit=1000").await.expect(200);
     let entries = log["items"].as_array().unwrap().iter();
     let mut told: Vec<&str> = entries
-        .filter(|entry| entry["action"] == "keys.bootstrap")
-        .map(|entry| entry["detail"].as_str().unwrap())
+        .filter(|entry| entry["record"]["action"] == "keys.bootstrap")
+        .map(|entry| entry["record"]["detail"].as_str().unwrap())
         .collect();
     told.sort_unstable();
     // Accepted by the first start, withdrawn by the second.

@@ -50,12 +50,11 @@ impl Freshness {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the requests that are ready to run come to their own question first, as long as there
-    /// are more of them, so that under load the question serves many. Costs next to nothing when
-    /// there are none.
-    async fn gather(&self) {
+    /// Lets requests that are ready to run join the next question, until `enough` of them wait or
+    /// nobody else comes: the question costs as much for one as for many.
+    async fn gather(&self, enough: usize) {
         let (begun, mut known, mut quiet) = (Instant::now(), self.lock().len(), 0);
-        while known > 0 && quiet < QUIET && begun.elapsed() < LONGEST {
+        while known > 0 && known < enough && quiet < QUIET && begun.elapsed() < LONGEST {
             tokio::task::yield_now().await;
             let now = self.lock().len();
             quiet = if now == known { quiet + 1 } else { 0 };
@@ -73,16 +72,20 @@ pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
     let registry = tenancy.registry.as_ref();
     // Number of the last change that is known here; `None` when nothing is.
     let mut known = None;
+    // Half of those who ask at the same time: while one half waits for its answer, the other is
+    // served.
+    let mut enough = 0;
     loop {
         freshness.bell.notified().await;
         loop {
-            freshness.gather().await;
+            freshness.gather(enough).await;
             let waiting = freshness.take();
             if waiting.is_empty() {
                 break;
             }
             let outcome = ask(registry, &tenancy.answers, &mut known).await;
             let failed = outcome.is_err();
+            enough = (waiting.len() + freshness.lock().len()) / 2;
             tenancy
                 .metrics
                 .freshness_asked(waiting.len() as u64, !failed);
