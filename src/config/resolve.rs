@@ -660,7 +660,12 @@ protected = true
         assert_eq!(said.len(), 4, "{said:?}");
         assert!(said[0].contains("api-key"), "{said:?}");
         assert!(said[1].contains("LERIANCTL_CONTXT"), "{said:?}");
-        assert!(said[2].contains("did you mean LERIANCTL_SERVER_REGISTRY_URL?"));
+        assert!(
+            said[2].contains("LERIANCTL_SERVER_REGISTRY_ULR"),
+            "{said:?}"
+        );
+        let hint = resolved.warnings()[2].hint.as_deref();
+        assert_eq!(hint, Some("did you mean LERIANCTL_SERVER_REGISTRY_URL?"));
         assert!(said[3].contains("LERIANCTL_OUTPUT") && said[3].contains("pod.env line 3"));
         assert_eq!(resolved.output().unwrap().value, "table");
         assert!(!resolved.no_input());
