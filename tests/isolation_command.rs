@@ -16,7 +16,7 @@ fn url(admin: &PostgresEndpoint) -> String {
 }
 
 /// A room with an inventory of the fleet and the administrator's URL.
-fn room(fleet: &Fleet) -> Sandbox {
+pub(super) fn room(fleet: &Fleet) -> Sandbox {
     let room = Sandbox::new();
     let mut text = "complete = true\n".to_owned();
     for store in &fleet.inventory.stores {
@@ -34,7 +34,7 @@ fn room(fleet: &Fleet) -> Sandbox {
     room
 }
 
-const CHECK: [&str; 6] = [
+pub(super) const CHECK: [&str; 6] = [
     "isolation",
     "check",
     "--inventory",

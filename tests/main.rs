@@ -39,6 +39,7 @@ mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
 mod isolation_leaks;
+mod isolation_reports;
 mod middleware_kit;
 mod middleware_property;
 mod middleware_tenants;
