@@ -85,7 +85,7 @@ pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
             }
             let outcome = ask(registry, &tenancy.answers, &mut known).await;
             let failed = outcome.is_err();
-            enough = (waiting.len() + freshness.lock().len()) / 2;
+            enough = usize::midpoint(waiting.len(), freshness.lock().len());
             tenancy
                 .metrics
                 .freshness_asked(waiting.len() as u64, !failed);
