@@ -28,6 +28,7 @@ demo: ## Walk the whole story on private servers, with the real commands
 test: ## Install what is missing, lint, and run every test against real PostgreSQL and Redis
 	@scripts/prerequisites test
 	@scripts/lint
+	@scripts/fetch-axe
 	cargo test --locked
 
 lint: ## Check format, clippy, documentation, dependencies, scripts and spelling
