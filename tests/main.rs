@@ -38,6 +38,8 @@ mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
 mod isolation_leaks;
+mod isolation_more_leaks;
+mod isolation_pooler;
 mod on_postgres;
 mod postgres_link;
 mod provision_admin;

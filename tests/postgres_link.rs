@@ -18,7 +18,7 @@ const CERTIFICATE: &str = include_str!("certificates/server.pem");
 const KEY: &str = include_str!("certificates/server-key.pem");
 
 /// Starts a server that offers TLS.
-async fn server_with_tls() -> Temporary<postgres::Postgres> {
+pub(crate) async fn server_with_tls() -> Temporary<postgres::Postgres> {
     let server = Postgres::private();
     let owner = std::fs::metadata(server.data()).unwrap();
     for (name, content) in [("server.crt", CERTIFICATE), ("server.key", KEY)] {

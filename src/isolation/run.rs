@@ -81,6 +81,12 @@ impl Settings {
         }
     }
 
+    /// Returns how many sessions are opened at once: fewer than may be open, since the server takes
+    /// a moment to end one that was closed.
+    fn at_once(&self) -> usize {
+        (self.jobs * 5 / 8).max(1)
+    }
+
     fn today(&self) -> jiff::civil::Date {
         jiff::tz::Offset::UTC.to_datetime(self.now).date()
     }
@@ -378,7 +384,7 @@ async fn probe(
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
         .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
-        .buffer_unordered(settings.jobs.max(1));
+        .buffer_unordered(settings.at_once());
     let mut done = 0;
     let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     while let Some((store, outcome)) = results.next().await {

@@ -313,7 +313,7 @@ impl Cluster {
                 session.close().await;
                 (database, asked, Ok(answers))
             })
-            .buffer_unordered(settings.jobs.max(1));
+            .buffer_unordered(settings.at_once());
         let mut done = 0;
         let mut taken = Vec::new();
         while let Some((database, asked, answer)) = answers.next().await {

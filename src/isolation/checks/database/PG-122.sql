@@ -8,16 +8,16 @@
 -- looks: `schema_migrations` (version, dirty) in the schema of each tenant that the reader may read;
 --   compared over all databases. The version that most tenants have is taken for the right one.
 -- remedy: Run the migrations of the service for the tenant.
-SELECT 'info', ARRAY[]::text[], array_agg(DISTINCT i.tenant), n.nspname::text,
-  coalesce((regexp_match(x.found, '<version>([0-9]+)</version>'))[1], '') || ' ' ||
-  coalesce((regexp_match(x.found, '<dirty>([a-z]+)</dirty>'))[1], ''), ''
+SELECT 'info', ARRAY[]::text[], array_agg(DISTINCT i.tenant), n.nspname::text, x.found, ''
 FROM inv i JOIN pg_namespace n ON n.nspname = coalesce(i.sch, 'public')
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'schema_migrations' AND c.relkind = 'r' AND NOT c.relrowsecurity
 CROSS JOIN LATERAL (SELECT CASE
   WHEN has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
    AND (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
         AND (a.attname = 'version' AND a.atttypid IN ('int8'::regtype, 'int4'::regtype) OR a.attname = 'dirty' AND a.atttypid = 'bool'::regtype)) = 2
-  THEN query_to_xml(format('SELECT max(version)::text AS version, bool_or(dirty)::text AS dirty FROM ONLY %I.schema_migrations', n.nspname),
-                    true, false, '')::text END AS found) x
+  -- Two words, of which the number comes first; there is no other way to read a table by its name.
+  THEN (SELECT string_agg(word, ' ' ORDER BY word COLLATE "C") FROM ts_stat(format(
+    'SELECT array_to_tsvector(ARRAY[coalesce(max(version)::text, ''0''), coalesce(bool_or(dirty)::text, ''false'')]) FROM ONLY %I.schema_migrations',
+    n.nspname))) END AS found) x
 WHERE i.db = current_database() AND i.status <> 'purged' AND x.found IS NOT NULL
 GROUP BY n.nspname, x.found
