@@ -3,7 +3,8 @@
 //! Map of the crate (an arrow means "may use"):
 //! `main → cli → {output, config, core} → {contract, secret}`, where core is
 //! `client`, `server`, `provision`, `token`, `cache`, `events`, `isolation`, `boot` and `devstack`;
-//! `link` (PostgreSQL, Redis, TLS) is below core, and `fuzzing` may use everything.
+//! `link` (PostgreSQL, Redis, TLS) is below core, and `fuzzing` may use everything;
+//! `middleware` stands on `client`, `events` and `token`, and the sample service of `devstack` on it.
 //! `tests/tidy.rs` fails on any other edge between folders.
 
 pub mod access;
@@ -21,6 +22,7 @@ pub mod events;
 pub mod fuzzing;
 pub mod isolation;
 pub mod link;
+pub mod middleware;
 pub mod output;
 pub mod provision;
 pub mod secret;

@@ -109,7 +109,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "isolation",
         &["boot", "contract", "link", "provision", "secret"],
     ),
-    ("devstack", &["contract", "link", "secret"]),
+    (
+        "middleware",
+        &["client", "contract", "events", "link", "secret", "token"],
+    ),
+    ("devstack", &["contract", "link", "middleware", "secret"]),
     ("access", &["link", "secret"]),
     (
         "server",
@@ -151,6 +155,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "devstack",
             "events",
             "isolation",
+            "middleware",
             "link",
             "output",
             "provision",

@@ -39,6 +39,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("dev down", Effect::Local),
     ("dev env", Effect::Read),
     ("dev reset", Effect::Local),
+    ("dev sample", Effect::Local),
     ("dev status", Effect::Read),
     ("dev up", Effect::Local),
     ("docs", Effect::Read),

@@ -20,6 +20,7 @@ pub mod process;
 pub mod programs;
 pub mod redis;
 pub mod redis_cluster;
+pub mod sample;
 pub mod stack;
 pub mod temporary;
 

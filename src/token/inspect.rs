@@ -101,7 +101,7 @@ pub struct TenantClaim {
 }
 
 impl TenantClaim {
-    fn of(claims: &Members) -> Self {
+    pub(super) fn of(claims: &Members) -> Self {
         let unusable = |state, claim| Self {
             state,
             claim,

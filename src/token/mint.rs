@@ -21,6 +21,9 @@ use crate::secret::Secret;
 /// The longest lifetime that [`mint`] gives a token.
 pub const LONGEST_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
+/// Issuer of development tokens.
+pub const ISSUER: &str = "lerianctl-development";
+
 /// Claims that [`mint`] sets itself, so that `extra` cannot contradict them.
 const RESERVED: [&str; 12] = [
     "tenantId",
@@ -230,7 +233,7 @@ pub fn mint(
         owner: claims.owner.as_deref(),
         sub: claims.subject.as_deref(),
         r#type: claims.token_type.as_str(),
-        iss: "lerianctl-development",
+        iss: ISSUER,
         iat: issued,
         nbf: issued,
         exp: issued + lifetime,

@@ -1,5 +1,6 @@
 //! Tokens: inspect, verify, mint.
 
+pub mod identity;
 pub mod inspect;
 pub mod jwks;
 pub mod keys;
@@ -10,6 +11,7 @@ pub mod validity;
 pub mod verify;
 pub mod warning;
 
+pub use identity::{Identity, Unacceptable, identify};
 pub use inspect::{Bearer, Inspection, TenantClaim, TenantState, inspect};
 pub use keys::{KeyError, Keys};
 pub use mint::{Claims, MintError, SigningKey, SigningKeyError, TokenType, mint};

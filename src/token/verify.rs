@@ -114,7 +114,8 @@ pub fn verify(text: &str, keys: &Keys, now: Timestamp) -> Verification {
     }
 }
 
-fn check<'a>(parsed: &Parsed, keys: &'a Keys) -> Result<&'a Key, (Reason, String)> {
+/// Returns the key that signed, or why none counts.
+pub(super) fn check<'a>(parsed: &Parsed, keys: &'a Keys) -> Result<&'a Key, (Reason, String)> {
     let no = |reason, words: &str| Err((reason, words.to_owned()));
     let algorithm = algorithm(&parsed.header)?;
     if parsed.signature.is_empty() {

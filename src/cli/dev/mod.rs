@@ -3,6 +3,7 @@
 pub mod down;
 pub mod env;
 pub mod reset;
+pub mod sample;
 pub mod status;
 pub mod up;
 
@@ -24,6 +25,8 @@ pub enum DevCommand {
     Status(status::StatusArgs),
     /// Print variables that point lerianctl and Lerian's products at the stack
     Env(env::EnvArgs),
+    /// Serve a small sample product on the stack's tenants
+    Sample(sample::SampleArgs),
     /// Remove the stack with all of its data
     Reset(reset::ResetArgs),
 }
@@ -36,6 +39,7 @@ impl DevCommand {
             Self::Down(args) => run.emit(down::down(run, args)),
             Self::Status(args) => run.emit(status::status(run, args)),
             Self::Env(args) => env::env(run, args),
+            Self::Sample(args) => run.emit_or_done(sample::sample(run, args)),
             Self::Reset(args) => run.emit(reset::reset(run, args)),
         }
     }

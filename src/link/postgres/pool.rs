@@ -1,22 +1,102 @@
 //! Pools of sessions with one login.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime, TimeoutType, tokio_postgres::NoTls,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, PoolBuilder, RecyclingMethod, Runtime,
+    TimeoutType, tokio_postgres::NoTls, tokio_postgres::SimpleQueryMessage,
 };
 
 use super::{CONNECT_DEADLINE, PostgresEndpoint};
 use crate::link::LinkError;
 
-pub use deadpool_postgres::{Client as PooledSession, Pool};
+pub use deadpool_postgres::{Client as PooledSession, Pool, PoolError};
 
 /// Longest time that a pool spends on handing out a session it has.
 const RECYCLE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Makes a session as new, but for prepared statements, which hold no data and whose names the
+/// client remembers.
+const AS_NEW: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; \
+     UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; ";
+
+/// Asks where a session is. In a transaction that somebody left open time stands still.
+const WHERE: &str = "SELECT pg_catalog.current_database(), session_user, \
+     pg_catalog.current_schema(), pg_catalog.now() = pg_catalog.statement_timestamp()";
+
+/// Where the sessions of a pool belong.
+struct Place {
+    database: String,
+    login: String,
+    schema: Option<String>,
+}
+
+impl Place {
+    async fn check(&self, client: &ClientWrapper, before: &str) -> Result<(), HookError> {
+        let answers = client
+            .simple_query(&format!("{before}{WHERE}"))
+            .await
+            .map_err(HookError::Backend)?;
+        let row = answers.iter().rev().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let is = |at: usize, wanted: &str| row.and_then(|row| row.get(at)) == Some(wanted);
+        if !is(3, "t") {
+            return Err(HookError::message("the session was left in a transaction"));
+        }
+        let schema = self.schema.as_deref().is_none_or(|schema| is(2, schema));
+        if is(0, &self.database) && is(1, &self.login) && schema {
+            return Ok(());
+        }
+        Err(HookError::message(
+            "the session is not in the database, login and schema that it was opened for",
+        ))
+    }
+}
+
+fn built(builder: PoolBuilder) -> Result<Pool, LinkError> {
+    builder.build().map_err(|error| LinkError::Address {
+        what: "the pool".into(),
+        reason: error.to_string(),
+    })
+}
+
 impl PostgresEndpoint {
     /// Returns a pool of at most `size` sessions, opened when needed with start-up `options`.
     pub fn pool(&self, size: usize, options: &str) -> Result<Pool, LinkError> {
+        built(self.builder(size, options)?)
+    }
+
+    /// Returns a pool whose sessions are as new, and where they belong, each time they are handed
+    /// out: transactions, settings, roles, locks and temporary tables of whoever had one before are
+    /// gone, and database, login and schema are those of this endpoint, whatever a pooler between
+    /// says. A session of which that is not true is closed. At most `size` sessions; whoever finds
+    /// all in use waits for `wait`.
+    pub fn guarded_pool(&self, size: usize, wait: Duration) -> Result<Pool, LinkError> {
+        let place = Arc::new(Place {
+            database: self.database.clone(),
+            login: self.user.clone(),
+            // Unquoted in the start-up option, as products send it, so PostgreSQL folds it.
+            schema: self.search_path.as_ref().map(|s| s.to_ascii_lowercase()),
+        });
+        let of_new = Arc::clone(&place);
+        let builder = self
+            .builder(size, "")?
+            .wait_timeout(Some(wait))
+            .post_create(Hook::async_fn(move |client, _| {
+                let place = Arc::clone(&of_new);
+                Box::pin(async move { place.check(client, "").await })
+            }))
+            .pre_recycle(Hook::async_fn(move |client, _| {
+                let place = Arc::clone(&place);
+                Box::pin(async move { place.check(client, AS_NEW).await })
+            }));
+        built(builder)
+    }
+
+    fn builder(&self, size: usize, options: &str) -> Result<PoolBuilder, LinkError> {
         let config = self.config(options)?;
         // A dead session shows when it is used; asking each time would cost a round trip.
         let recycling = ManagerConfig {
@@ -26,16 +106,11 @@ impl PostgresEndpoint {
             Some(tls) => Manager::from_config(config, tls, recycling),
             None => Manager::from_config(config, NoTls, recycling),
         };
-        Pool::builder(manager)
+        Ok(Pool::builder(manager)
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT_DEADLINE))
-            .recycle_timeout(Some(RECYCLE_DEADLINE))
-            .build()
-            .map_err(|error| LinkError::Address {
-                what: "the pool".into(),
-                reason: error.to_string(),
-            })
+            .recycle_timeout(Some(RECYCLE_DEADLINE)))
     }
 
     /// Sorts what a pool of this endpoint reports into what a caller can act on.
