@@ -358,8 +358,8 @@ impl Cluster {
             match answer {
                 // What was applied is compared when all databases have been read.
                 Ok(raw) if check.id == skew::ID => {
-                    let read = |raw: Raw| Applied::read(&self.stores, database, raw);
-                    self.versions.extend(raw.into_iter().flat_map(read));
+                    let read = |raw: &Raw| Applied::read(&self.stores, database, raw);
+                    self.versions.extend(raw.iter().flat_map(read));
                 }
                 Ok(raw) => {
                     tallies.looked(check.id, 1);

@@ -26,7 +26,7 @@ pub(super) struct Applied {
 
 impl Applied {
     /// Reads a row of the query, for each store that it is about.
-    pub(super) fn read(stores: &[Store], database: &str, raw: Raw) -> Vec<Self> {
+    pub(super) fn read(stores: &[Store], database: &str, raw: &Raw) -> Vec<Self> {
         let (version, dirty) = raw.evidence.split_once(' ').unwrap_or_default();
         let Ok(version) = version.parse() else {
             return Vec::new();
