@@ -40,6 +40,7 @@ mod isolation_honesty;
 mod isolation_leaks;
 mod isolation_more_leaks;
 mod isolation_pooler;
+mod isolation_reports;
 mod middleware_kit;
 mod middleware_property;
 mod middleware_tenants;

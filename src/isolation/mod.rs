@@ -4,19 +4,23 @@
 //! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
 //! tenants are handed, [`products`] what the products are told, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
 //! with the tenants' own logins, and [`control`] plants breaches in a transaction that is rolled
-//! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation).
+//! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation); [`attest`]
+//! signs it, [`diff`] compares two of them, and [`remedy`] mends what needs no person.
 //!
 //! Nothing here writes to a tenant's data: sessions are read-only, or what they try is rolled back.
 
+pub mod attest;
 pub mod audit;
 pub mod catalogue;
 pub mod config;
 pub mod control;
 pub mod derange;
+pub mod diff;
 pub mod inventory;
 pub mod live;
 pub mod model;
 pub mod products;
+pub mod remedy;
 pub mod render;
 pub mod report;
 pub mod run;

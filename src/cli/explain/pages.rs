@@ -156,6 +156,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("internal", include_str!("internal.md")),
     (
+        "isolation.attestation",
+        include_str!("isolation.attestation.md"),
+    ),
+    (
         "isolation.inventory",
         include_str!("isolation.inventory.md"),
     ),
@@ -168,7 +172,15 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("isolation.not_written.md"),
     ),
     ("isolation.nothing", include_str!("isolation.nothing.md")),
+    (
+        "isolation.public_key",
+        include_str!("isolation.public_key.md"),
+    ),
     ("isolation.report", include_str!("isolation.report.md")),
+    (
+        "isolation.signing_key",
+        include_str!("isolation.signing_key.md"),
+    ),
     (
         "isolation.unknown_check",
         include_str!("isolation.unknown_check.md"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
-use super::written::{self, Written};
+use super::written::ReportArgs;
 use super::{fleet, show, view};
 use crate::cli::complete;
 use crate::cli::failure::{Failure, Kind};
@@ -98,13 +98,27 @@ pub struct CheckArgs {
     #[arg(long)]
     accept_unproven: bool,
 
-    /// Write the report also to a file: `html`, `junit`, `markdown` or `sarif`; may be repeated
-    #[arg(long, value_name = "FORMAT=FILE", value_parser = written::parse)]
-    report: Vec<Written>,
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+impl CheckArgs {
+    /// Reads the logins that read catalogues and plant breaches.
+    pub(super) fn auditors(&self, run: &Invocation) -> Result<Vec<PostgresEndpoint>, Failure> {
+        let read = |path| {
+            let url = run.read_secret(path, "the PostgreSQL URL")?;
+            Ok(PostgresEndpoint::parse_url(url.expose())?)
+        };
+        self.postgres_url_file
+            .iter()
+            .map(|path| read(path))
+            .collect()
+    }
 }
 
 /// Checks the fleet.
 pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Failure> {
+    let signer = args.reports.signer(run_)?;
     let mut settings = Settings::new(run_.environment.now());
     for id in &args.check {
         known(id)?;
@@ -119,12 +133,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }
-    for path in &args.postgres_url_file {
-        let url = run_.read_secret(path, "the PostgreSQL URL")?;
-        settings
-            .auditors
-            .push(PostgresEndpoint::parse_url(url.expose())?);
-    }
+    settings.auditors = args.auditors(run_)?;
     if let Some(path) = &args.waivers {
         let text = run_.read_input(path, FILE_BYTES, "the waivers")?;
         settings.waivers = Waivers::parse(&String::from_utf8_lossy(&text)).map_err(|reason| {
@@ -178,7 +187,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.console
             .warn(format!("the report is not kept: {reason}"));
     }
-    written::write(&report, &args.report)?;
+    args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
 }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::IsolationReport;
-use super::written::{self, Written};
+use super::written::ReportArgs;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::isolation::report::Isolation;
 use crate::output::document;
 
 /// Largest report that is read.
-const REPORT_BYTES: u64 = 256 * 1024 * 1024;
+pub(super) const REPORT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Show the last report again
 ///
@@ -27,18 +27,25 @@ pub struct ShowArgs {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Write the report also to a file: `html`, `junit`, `markdown` or `sarif`; may be repeated
-    #[arg(long, value_name = "FORMAT=FILE", value_parser = written::parse)]
-    report: Vec<Written>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 /// Shows a report.
 pub fn show(run: &Invocation, args: &ShowArgs) -> Result<IsolationReport, Failure> {
-    let path = match &args.file {
-        Some(path) => path.clone(),
-        None => last(run)?,
-    };
-    if args.file.is_none() && !path.exists() {
+    let signer = args.reports.signer(run)?;
+    let report = read_or_last(run, args.file.as_deref())?;
+    args.reports.write(run, &report, signer.as_ref())?;
+    Ok(report)
+}
+
+/// Reads a report, or the last one that was kept.
+pub fn read_or_last(run: &Invocation, file: Option<&Path>) -> Result<IsolationReport, Failure> {
+    if let Some(path) = file {
+        return read_whole(run, path);
+    }
+    let path = last(run)?;
+    if !path.exists() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.no_report",
@@ -46,9 +53,7 @@ pub fn show(run: &Invocation, args: &ShowArgs) -> Result<IsolationReport, Failur
         )
         .hint_command("make one", "lerianctl isolation check"));
     }
-    let report = read_whole(run, &path)?;
-    written::write(&report, &args.report)?;
-    Ok(report)
+    read_whole(run, &path)
 }
 
 fn last(run: &Invocation) -> Result<PathBuf, Failure> {

@@ -10,7 +10,7 @@ use crate::output::{Tone, View};
 /// Findings that are shown; the rest is counted.
 const SHOWN: usize = 40;
 /// Width where nothing is known of the terminal.
-const WIDTH: usize = 100;
+pub(super) const WIDTH: usize = 100;
 
 /// Writes the whole report.
 pub(super) fn write(report: &IsolationReport, out: &mut View) {
@@ -128,7 +128,7 @@ fn tone(severity: Severity) -> Tone {
     }
 }
 
-fn names(list: &[String]) -> String {
+pub(super) fn names(list: &[String]) -> String {
     const SOME: usize = 5;
     if list.iter().any(|name| name == EVERYONE) {
         return "every tenant".into();
@@ -274,7 +274,7 @@ fn footer(report: &IsolationReport, out: &mut View, width: usize) {
     }
 }
 
-fn paragraph(out: &mut View, width: usize, indent: &str, text: &str) {
+pub(super) fn paragraph(out: &mut View, width: usize, indent: &str, text: &str) {
     for line in wrapped(text, width.saturating_sub(indent.len())) {
         out.plain(indent).plain(line).line();
     }

@@ -93,7 +93,7 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -103,7 +103,7 @@ mod tests {
 
     const NASTY: &str = "<script>alert(1)</script>\" ' & \u{1b}[31m ]]> | ` \n# x";
 
-    fn report(tenants: usize) -> Isolation {
+    pub(in crate::isolation) fn report(tenants: usize) -> Isolation {
         let names: Vec<String> = (0..tenants).map(|n| format!("tenant-{n:03}")).collect();
         let mut finding = Finding::new(catalogue::find("PG-002").unwrap(), "h:1", NASTY);
         finding.from = vec![EVERYONE.into()];
