@@ -17,11 +17,7 @@ fn url(admin: &PostgresEndpoint) -> String {
 }
 
 /// A room with an inventory of the fleet and the administrator's URL.
-<<<<<<< HEAD
-pub(crate) fn room(fleet: &Fleet) -> Sandbox {
-=======
 pub(super) fn room(fleet: &Fleet) -> Sandbox {
->>>>>>> main
     let room = Sandbox::new();
     let mut text = "complete = true\n".to_owned();
     for store in &fleet.inventory.stores {
@@ -39,11 +35,7 @@ pub(super) fn room(fleet: &Fleet) -> Sandbox {
     room
 }
 
-<<<<<<< HEAD
-pub(crate) const CHECK: [&str; 6] = [
-=======
 pub(super) const CHECK: [&str; 6] = [
->>>>>>> main
     "isolation",
     "check",
     "--inventory",
