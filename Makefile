@@ -28,6 +28,7 @@ demo: ## Walk the whole story on private servers, with the real commands
 test: ## Install what is missing, lint, and run every test against real PostgreSQL and Redis
 	@scripts/prerequisites test
 	@scripts/lint
+	@scripts/fetch-axe
 	@if folder=$$(scripts/postgres18); then export LERIANCTL_TEST_POSTGRES_18_BIN=$$folder; \
 		else echo 'test: SKIPPED on PostgreSQL 18: its programs could not be had' >&2; fi; \
 		cargo test --locked

@@ -39,6 +39,10 @@ const FILES: &[&[File]] = &[
     files!(Family::Live, "live", "txt",
         "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-209" "PG-211" "PG-212" "PG-214"
         "PG-215" "PG-217" "PB-01" "PB-02" "PB-05"),
+    files!(Family::Http, "http", "txt",
+        "JW-01" "JW-02" "JW-03" "JW-04" "JW-05" "JW-06" "JW-07" "JW-08" "JW-09" "JW-10" "JW-11" "JW-12"
+        "JW-13" "JW-14" "JW-15" "JW-16" "JW-17" "JW-18" "JW-19" "JW-20" "JW-21" "JW-22" "JW-23" "JW-24"
+        "JW-25"),
 ];
 
 static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {

@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod derange;
 pub mod diff;
+pub mod http;
 pub mod inventory;
 pub mod live;
 pub mod model;

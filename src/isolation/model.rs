@@ -132,16 +132,19 @@ pub enum Family {
     Live,
     /// At Redis: keys, access lists, subscribers.
     Redis,
+    /// At what a running product answers to the tokens of two tenants.
+    Http,
 }
 
 impl Family {
     /// Every family, in the order in which they run.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Config,
         Self::Cluster,
         Self::Database,
         Self::Live,
         Self::Redis,
+        Self::Http,
     ];
 
     /// Returns the word in reports.
@@ -152,6 +155,7 @@ impl Family {
             Self::Database => "database",
             Self::Live => "live",
             Self::Redis => "redis",
+            Self::Http => "http",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod besides;
 mod cluster;
 mod configuration;
+mod products;
 mod skew;
 mod tally;
 
@@ -19,7 +20,7 @@ use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, control, live};
+use super::{catalogue, control, http, live};
 use crate::link::postgres::PostgresEndpoint;
 use tally::Tallies;
 
@@ -58,6 +59,8 @@ pub struct Settings {
     pub grace: Option<Duration>,
     /// Clusters that tenants may be led to, as `host:port`; any when empty.
     pub clusters: Vec<String>,
+    /// Running products to probe.
+    pub http: Vec<http::Target>,
 }
 
 impl Settings {
@@ -78,6 +81,7 @@ impl Settings {
             products: Vec::new(),
             grace: None,
             clusters: Vec::new(),
+            http: Vec::new(),
         }
     }
 
@@ -166,8 +170,16 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             why: "live probes were switched off (--static)".into(),
         });
     }
-    let control = merge(controls, settings);
-    let tenants = inventory.tenants();
+    let mut control = merge(controls, settings);
+    products::probe(
+        settings,
+        &mut tallies,
+        &mut control,
+        &mut not_tested,
+        progress,
+    )
+    .await;
+    let tenants = products::tenants(inventory, settings);
     coverage.pairs = pairs_on_clusters(inventory);
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
     let unused_waivers = settings.waivers.apply(&mut findings, settings.today());
@@ -184,6 +196,12 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         .into_iter()
         .partition(|finding| finding.severity == Severity::Info);
     let (verdict, because) = verdict::conclude(&findings, &checks, &control);
+    if settings.http.is_empty() {
+        not_tested.insert(NotTested {
+            what: "the products' own HTTP interfaces".into(),
+            why: "no product was named (--recipe); one that mixes up tenants in its own code is not seen here".into(),
+        });
+    }
     for (what, why) in NEVER {
         not_tested.insert(NotTested {
             what: (*what).to_owned(),
@@ -219,10 +237,6 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
 
 /// What no run of this version looks at.
 const NEVER: &[(&str, &str)] = &[
-    (
-        "the products' own HTTP interfaces",
-        "the check does not speak to products; a product that mixes up tenants in its own code is not seen here",
-    ),
     (
         "MongoDB, RabbitMQ, Kafka and object stores",
         "the check does not speak to them",

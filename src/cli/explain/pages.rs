@@ -173,14 +173,24 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ),
     ("isolation.nothing", include_str!("isolation.nothing.md")),
     (
+        "isolation.product_url",
+        include_str!("isolation.product_url.md"),
+    ),
+    (
         "isolation.public_key",
         include_str!("isolation.public_key.md"),
     ),
+    ("isolation.recipe", include_str!("isolation.recipe.md")),
     ("isolation.report", include_str!("isolation.report.md")),
+    (
+        "isolation.same_tenant",
+        include_str!("isolation.same_tenant.md"),
+    ),
     (
         "isolation.signing_key",
         include_str!("isolation.signing_key.md"),
     ),
+    ("isolation.token", include_str!("isolation.token.md")),
     (
         "isolation.unknown_check",
         include_str!("isolation.unknown_check.md"),

@@ -15,7 +15,8 @@ use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::isolation::catalogue;
-use crate::isolation::model::{Severity, Verdict};
+use crate::isolation::inventory::Inventory;
+use crate::isolation::model::{Family, Severity, Verdict};
 use crate::isolation::report::Isolation;
 use crate::isolation::run::{Settings, run};
 use crate::isolation::verdict::{Bar, Waivers, fails};
@@ -33,10 +34,11 @@ const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// live probes confirm random ones, all with --exhaustive. Nothing is written to a tenant's data;
 /// what could write is rolled back. In each run breaches are planted in a transaction that is rolled
 /// back, with a login that may do so (--postgres-url-file): only a checker that finds those is
-/// believed. Status 3 unless the verdict is that isolation holds.
+/// believed. With --recipe running products are probed over HTTP too, with the tokens of two tenants
+/// that may be probed. Status 3 unless the verdict is that isolation holds.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json\n  lerianctl isolation check --product-env ledger.env --product-env tracer=t.env --replicas 3\n  lerianctl isolation check --report html=isolation.html --report sarif=isolation.sarif"
+    after_help = "Examples:\n  lerianctl isolation check --postgres-url-file admin.url\n  lerianctl isolation check --inventory tenants.toml --postgres-url-file admin.url\n  lerianctl isolation check --no-control --static --check PG-001 --check PG-002\n  lerianctl isolation check --waivers waivers.toml --baseline last.json --fail-on high -o json\n  lerianctl isolation check --product-env ledger.env --product-env tracer=t.env --replicas 3\n  lerianctl isolation check --recipe ledger --token-a-file a.token --token-b-file b.token --probe-writes\n  lerianctl isolation check --report html=isolation.html --report sarif=isolation.sarif"
 )]
 pub struct CheckArgs {
     /// File that lists databases and logins by tenant, instead of the Tenant Manager; TOML or JSON
@@ -53,6 +55,9 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     products: super::products::ProductArgs,
+
+    #[command(flatten)]
+    http: super::http::HttpArgs,
 
     /// Only this check; may be repeated
     #[arg(long, value_name = "ID", add = ArgValueCandidates::new(complete::checks))]
@@ -150,6 +155,11 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     }
     let inventory = if let Some(path) = &args.inventory {
         fleet::from_file(run_, path)?
+    } else if args.http.asked() && only_http(args) {
+        Inventory {
+            source: "running products".into(),
+            ..Inventory::default()
+        }
     } else {
         let manager = run_.tenant_manager().map_err(|failure| {
             failure.hint("or list the tenants in a file and name it with `--inventory FILE`")
@@ -157,7 +167,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         let services = args.service.clone();
         run_.block_on(async move { fleet::from_manager(&manager, &services).await })?
     };
-    if inventory.stores.is_empty() {
+    settings.http = args.http.targets(run_, &inventory)?;
+    if inventory.stores.is_empty() && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
@@ -213,6 +224,12 @@ fn with_rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64
         }
         _ => text.to_owned(),
     }
+}
+
+/// Returns true when every check that is wanted is about running products.
+fn only_http(args: &CheckArgs) -> bool {
+    let http = |id: &String| catalogue::find(id).is_some_and(|check| check.family == Family::Http);
+    !args.check.is_empty() && args.check.iter().all(http)
 }
 
 /// Returns the failure for an id that no check has.

@@ -76,6 +76,8 @@ impl Report for CheckReport {
         }
         let control = if self.controlled {
             "A breach of this kind is planted in each run, in a transaction that is rolled back, and has to be found."
+        } else if check.family.as_str() == "http" {
+            "A product inside of this program makes this mistake in each run, and has to be found; each refusal stands between two requests that must succeed."
         } else if check.sql.is_some() {
             "A breach of this kind cannot be planted in a transaction; the check runs without a control."
         } else {
@@ -124,6 +126,7 @@ fn place(check: &Check) -> &'static str {
         "cluster" => "the catalogues of the cluster",
         "database" => "the catalogues of each database",
         "live" => "what happens when it is tried",
+        "http" => "what a running product answers",
         _ => "Redis",
     }
 }

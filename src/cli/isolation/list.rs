@@ -55,6 +55,7 @@ impl Report for CheckListReport {
                     "cluster" => "Catalogues of a PostgreSQL cluster",
                     "database" => "Catalogues of a database",
                     "live" => "Tried with the tenants' own logins",
+                    "http" => "Probes of running products",
                     _ => "Redis",
                 };
                 out.paint(Tone::Strong, title).line();

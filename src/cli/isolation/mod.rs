@@ -5,6 +5,7 @@ pub mod diff;
 pub mod explain;
 pub mod fix;
 pub mod fleet;
+mod http;
 pub mod list;
 mod products;
 pub mod show;

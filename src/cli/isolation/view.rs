@@ -59,12 +59,12 @@ fn headline(outcome: &Isolation, out: &mut View, width: usize) {
         .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address))
         .collect();
     paragraph(out, width, "", &outcome.because);
-    let text = format!(
-        "{} tenants, {} stores, {}",
-        fleet.tenants.len(),
-        fleet.stores,
-        servers.join(", ")
-    );
+    let mut parts = vec![
+        format!("{} tenants", fleet.tenants.len()),
+        format!("{} stores", fleet.stores),
+    ];
+    parts.extend(servers);
+    let text = parts.join(", ");
     paragraph(out, width, "", &text);
     paragraph(out, width, "", &covered(outcome));
     let control = &outcome.control;

@@ -22,7 +22,10 @@ break-inside:avoid}article h3{margin:0;font-size:1.05rem}pre{overflow-x:auto;bor
 var(--line);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}table{border-collapse:collapse;\
 width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);\
 vertical-align:top}svg{max-width:100%;height:auto;border:1px solid var(--line)}\
-@media print{:root{--bg:#fff;--fg:#000;--dim:#333}body{max-width:none;padding:0}details>*{display:block}}";
+fieldset{border:1px solid var(--line);border-radius:6px;margin:1rem 0}label{margin-right:1.2rem;\
+white-space:nowrap}summary{cursor:pointer}\
+@media print{:root{--bg:#fff;--fg:#000;--dim:#333}body{max-width:none;padding:0}details>*{display:block}\
+fieldset{display:none}}";
 
 pub(super) fn render(report: &Isolation) -> String {
     let mut out = String::new();
@@ -211,6 +214,23 @@ fn findings(report: &Isolation, out: &mut String) {
     if report.findings.is_empty() {
         out.push_str("<p>None.</p>\n");
     }
+    let shown = report.findings.iter().take(SHOWN);
+    filters(
+        "Findings to show",
+        Severity::ALL
+            .map(|severity| {
+                let counts = shown
+                    .clone()
+                    .filter(|finding| finding.counts() && finding.severity == severity);
+                (severity.as_str(), counts.count())
+            })
+            .into_iter()
+            .chain([(
+                "waived",
+                shown.clone().filter(|finding| !finding.counts()).count(),
+            )]),
+        out,
+    );
     for finding in report.findings.iter().take(SHOWN) {
         one(finding, out);
     }
@@ -224,11 +244,39 @@ fn findings(report: &Isolation, out: &mut String) {
     out.push_str("</section>\n");
 }
 
+/// Boxes that hide what is not wanted, without a script: everything is shown where they do nothing.
+fn filters<'a>(title: &str, words: impl Iterator<Item = (&'a str, usize)>, out: &mut String) {
+    let words: Vec<(&str, usize)> = words.filter(|(_, count)| *count > 0).collect();
+    if words.len() < 2 {
+        return;
+    }
+    let _ = writeln!(out, "<fieldset><legend>{title}</legend>");
+    for (word, count) in &words {
+        let _ = writeln!(
+            out,
+            "<label><input type=\"checkbox\" id=\"show-{word}\" checked> {word} ({count})</label>"
+        );
+    }
+    out.push_str("</fieldset>\n<style>");
+    for (word, _) in &words {
+        let _ = write!(
+            out,
+            "@media screen{{main:has(#show-{word}:not(:checked)) .is-{word}{{display:none}}}}"
+        );
+    }
+    out.push_str("</style>\n");
+}
+
 fn one(finding: &Finding, out: &mut String) {
     let severity = finding.severity;
+    let shown_as = if finding.counts() {
+        severity.as_str()
+    } else {
+        "waived"
+    };
     let _ = writeln!(
         out,
-        "<article>\n<h3><span class=\"tag {severity}\">{severity}</span> {} · {}</h3>\n<p>{}</p>\n\
+        "<article class=\"is-{shown_as}\">\n<h3><span class=\"tag {severity}\">{severity}</span> {} · {}</h3>\n<p>{}</p>\n\
          <p><b>{}</b> on {}: {}</p>",
         finding.check,
         escape(&finding.title),
@@ -265,7 +313,22 @@ fn one(finding: &Finding, out: &mut String) {
 }
 
 fn checks(report: &Isolation, out: &mut String) {
-    out.push_str("<section>\n<h2>Checks</h2>\n<table>\n<tr><th>Check</th><th>Verdict</th><th>Looked at</th><th>Remark</th></tr>\n");
+    out.push_str("<section>\n<h2>Checks</h2>\n");
+    filters(
+        "Checks to show",
+        Verdict::ALL.iter().map(|verdict| {
+            let count = report
+                .checks
+                .iter()
+                .filter(|check| check.verdict == *verdict);
+            (check_word(*verdict), count.count())
+        }),
+        out,
+    );
+    out.push_str(
+        "<table>\n<tr><th scope=\"col\">Check</th><th scope=\"col\">Verdict</th>\
+         <th scope=\"col\">Looked at</th><th scope=\"col\">Remark</th></tr>\n",
+    );
     for check in &report.checks {
         let looked = match check.verdict {
             Verdict::Skipped => String::new(),
@@ -273,7 +336,8 @@ fn checks(report: &Isolation, out: &mut String) {
         };
         let _ = writeln!(
             out,
-            "<tr><td>{} · {}</td><td class=\"{v}\">{v}</td><td>{looked}</td><td>{}</td></tr>",
+            "<tr class=\"is-{}\"><td>{} · {}</td><td class=\"{v}\">{v}</td><td>{looked}</td><td>{}</td></tr>",
+            check_word(check.verdict),
             check.check,
             escape(&check.title),
             escape(&check.reason),
@@ -281,4 +345,12 @@ fn checks(report: &Isolation, out: &mut String) {
         );
     }
     out.push_str("</table>\n</section>\n");
+}
+
+/// Returns the word of a verdict in the boxes; "waived" is one of findings already.
+fn check_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Waived => "waived-checks",
+        other => other.as_str(),
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Settings;
+use crate::isolation::http;
 use crate::isolation::inventory::Store;
 use crate::isolation::live::Outcome;
 use crate::isolation::model::{Check, CheckResult, Family, Finding, Severity, Verdict};
@@ -14,7 +15,11 @@ struct Tally {
     out_of: u64,
     errors: Vec<String>,
     skipped: Vec<String>,
+    unproven: Vec<String>,
 }
+
+/// Why a check of a running product was left out where none was named.
+const NOT_ASKED: &str = "no product was named (--recipe)";
 
 /// What every check looked at so far.
 pub(super) struct Tallies {
@@ -77,6 +82,30 @@ impl Tallies {
 
     pub(super) fn find(&mut self, findings: Vec<Finding>) {
         self.findings.extend(findings);
+    }
+
+    /// Notes that nobody asked for it, which is said once for all of its kind.
+    pub(super) fn not_asked(&mut self, id: &'static str) {
+        self.skip(id, NOT_ASKED);
+    }
+
+    /// Takes what probing a product came to.
+    pub(super) fn probed(&mut self, outcome: http::Outcome, product: &str) {
+        let of_product = |reason: &str| format!("{product}: {reason}");
+        for (id, count) in outcome.tried {
+            let out_of = outcome.out_of.get(id).copied().unwrap_or_default();
+            let tally = self.of(id);
+            tally.looked += count;
+            tally.out_of += out_of.max(count);
+        }
+        for (id, reason) in outcome.skipped {
+            self.skip(id, of_product(&reason));
+        }
+        for (id, reasons) in outcome.unproven {
+            let reasons = reasons.iter().map(|reason| of_product(reason));
+            self.of(id).unproven.extend(reasons);
+        }
+        self.findings.extend(outcome.findings);
     }
 
     /// Notes how many pairs there are to be tried on a cluster.
@@ -153,7 +182,8 @@ impl Tallies {
                 .filter(|f| f.check == check.id && (f.severity > Severity::Info || check.limit))
                 .count();
             let (verdict, reason) = conclude(check, &tally, count, control);
-            if matches!(verdict, Verdict::Skipped | Verdict::Error) && !reason.is_empty() {
+            let silent = reason.is_empty() || reason == NOT_ASKED;
+            if matches!(verdict, Verdict::Skipped | Verdict::Error) && !silent {
                 not_tested.insert(NotTested {
                     what: format!("{} · {}", check.id, check.title),
                     why: reason.clone(),
@@ -165,7 +195,12 @@ impl Tallies {
                 family: check.family.as_str().to_owned(),
                 verdict,
                 findings: count,
-                looked_at: tally.looked,
+                // What is not proved is not looked at: the catalogues do not make up for it.
+                looked_at: if tally.unproven.is_empty() {
+                    tally.looked
+                } else {
+                    0
+                },
                 out_of: tally.out_of.max(tally.looked),
                 reason,
             });
@@ -197,7 +232,14 @@ fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) ->
         // A login that cannot be tried says nothing; with others tried it is a gap.
         return (Verdict::Error, format!("{first}{more}"));
     }
+    if let Some(reason) = tally.unproven.first() {
+        return (Verdict::Unproven, reason.clone());
+    }
     if let Some(reason) = tally.skipped.first() {
+        // Left out with one product, and tried with another.
+        if check.family == Family::Http && tally.looked > 0 {
+            return (Verdict::Holds, format!("not everywhere: {reason}"));
+        }
         return (Verdict::Skipped, reason.clone());
     }
     if tally.out_of == 0 {
