@@ -11,8 +11,8 @@ use lerianctl::secret::Secret;
 use crate::provision_fixture::text;
 use crate::support::Postgres;
 
-const AUTHORITY: &str = include_str!("certificates/authority.pem");
-const OTHER_AUTHORITY: &str = include_str!("certificates/other-authority.pem");
+pub(crate) const AUTHORITY: &str = include_str!("certificates/authority.pem");
+pub(crate) const OTHER_AUTHORITY: &str = include_str!("certificates/other-authority.pem");
 /// For the host name `localhost`, signed by `AUTHORITY`.
 const CERTIFICATE: &str = include_str!("certificates/server.pem");
 const KEY: &str = include_str!("certificates/server-key.pem");
