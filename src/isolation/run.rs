@@ -1,8 +1,10 @@
 //! A whole run: every family, in order, with bounded connections.
 
+mod besides;
 mod cluster;
 mod configuration;
 mod products;
+mod skew;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +91,12 @@ impl Settings {
         }
     }
 
+    /// Returns how many sessions are opened at once: fewer than may be open, since the server takes
+    /// a moment to end one that was closed.
+    fn at_once(&self) -> usize {
+        (self.jobs * 5 / 8).max(1)
+    }
+
     fn today(&self) -> jiff::civil::Date {
         jiff::tz::Offset::UTC.to_datetime(self.now).date()
     }
@@ -127,6 +135,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     let mut facts = Vec::new();
     let mut stores: Vec<Store> = Vec::new();
     let mut controls = Vec::new();
+    let mut identities = Vec::new();
+    let mut versions = Vec::new();
+    let mut clusters = Vec::new();
     for (address, of_cluster) in inventory.clusters() {
         let mut cluster = cluster::Cluster::new(&address, &of_cluster, inventory, settings);
         cluster
@@ -140,19 +151,26 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             let checks: Vec<&Check> = [Family::Cluster, Family::Database]
                 .into_iter()
                 .flat_map(|family| settings.wanted(family))
-                .filter(|check| check.since <= cluster.version())
+                .filter(|check| check.sql.is_some() && check.since <= cluster.version())
                 .collect();
             controls.push(control::run(auditor, &checks).await);
         }
         facts.push(cluster.facts());
-        stores.extend(cluster.into_stores());
+        stores.extend(cluster.stores().iter().cloned());
+        identities.push(cluster.identity());
+        versions.extend(cluster.versions());
+        clusters.push(cluster);
     }
+    besides::twins(&identities, settings, &mut tallies);
+    skew::check(&versions, settings, &mut tallies);
     if settings.live {
         probe(&stores, settings, &mut tallies, &mut coverage, progress).await;
-    } else {
-        for check in settings.wanted(Family::Live) {
-            tallies.skip(check.id, "it was switched off (--static)");
+        besides::probe(&stores, settings, &mut tallies, progress).await;
+        for cluster in &mut clusters {
+            cluster.again(&mut tallies).await;
         }
+    } else {
+        besides::off(settings, &mut tallies);
         not_tested.insert(NotTested {
             what: "what happens when it is tried".into(),
             why: "live probes were switched off (--static)".into(),
@@ -434,11 +452,19 @@ async fn probe(
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
         .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
-        .buffer_unordered(settings.jobs.max(1));
+        .buffer_unordered(settings.at_once());
     let mut done = 0;
+    let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     while let Some((store, outcome)) = results.next().await {
         done += 1;
         progress("trying the tenants' own logins", done, total);
+        if let Some(user) = outcome.user.as_ref().filter(|user| **user != store.login) {
+            let place = (store.cluster(), user.clone());
+            landed
+                .entry(place)
+                .or_default()
+                .insert(store.tenant.clone());
+        }
         if outcome.tried.contains_key("PG-205") {
             coverage.logins_tried += 1;
         }
@@ -451,6 +477,7 @@ async fn probe(
             .sum::<u64>();
         tallies.tried(outcome, settings);
     }
+    besides::landed(landed, coverage.logins_tried, settings, tallies);
     coverage.connections = coverage
         .connections
         .max(u32::try_from(settings.jobs).unwrap_or(u32::MAX));

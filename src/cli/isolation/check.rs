@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
@@ -185,10 +187,11 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
+    let since = Mutex::new((String::new(), Instant::now()));
     let outcome = run_.block_on(async {
         Ok::<_, Failure>(
             run(&inventory, &settings, &|text, done, total| {
-                progress.set(done, total, text);
+                progress.set(done, total, &with_rest(&since, text, done, total));
             })
             .await,
         )
@@ -208,6 +211,30 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     }
     args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
+}
+
+/// Work that takes less says no time.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// Adds how long the rest will take, once a part of it has shown how fast it goes.
+fn with_rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64) -> String {
+    let Ok(mut since) = since.lock() else {
+        return text.to_owned();
+    };
+    if since.0 != text {
+        *since = (text.to_owned(), Instant::now());
+    }
+    let elapsed = since.1.elapsed();
+    match (
+        u32::try_from(done),
+        u32::try_from(total.saturating_sub(done)),
+    ) {
+        (Ok(done), Ok(rest)) if done > 0 && rest > 0 && elapsed >= SHORT => {
+            let rest = elapsed / done * rest;
+            format!("{text}, about {} s left", rest.as_secs().max(1))
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// Returns true when every check that is wanted is about running products.

@@ -56,6 +56,11 @@ impl Tallies {
         tally.out_of += places;
     }
 
+    /// Notes that there are `places` to look at.
+    pub(super) fn expect(&mut self, id: &'static str, places: u64) {
+        self.of(id).out_of += places;
+    }
+
     /// Notes that `places` were looked at, or why there are none.
     pub(super) fn looked_or(&mut self, id: &'static str, places: u64, reason: &str) {
         if places == 0 {
@@ -153,6 +158,7 @@ impl Tallies {
         self.of("PG-203").out_of += inside;
         self.of("PG-204").out_of += inside;
         self.of("PG-205").out_of += n;
+        self.of("PG-214").out_of += n;
         self.of("PB-02").out_of += stores.iter().filter(|s| s.schema.is_some()).count() as u64;
         self.of("PG-217").out_of += 1;
         self.of("PB-01").out_of += 1;
