@@ -29,7 +29,9 @@ test: ## Install what is missing, lint, and run every test against real PostgreS
 	@scripts/prerequisites test
 	@scripts/lint
 	@scripts/fetch-axe
-	cargo test --locked
+	@if folder=$$(scripts/postgres18); then export LERIANCTL_TEST_POSTGRES_18_BIN=$$folder; \
+		else echo 'test: SKIPPED on PostgreSQL 18: its programs could not be had' >&2; fi; \
+		cargo test --locked
 
 lint: ## Check format, clippy, documentation, dependencies, scripts and spelling
 	@scripts/prerequisites test

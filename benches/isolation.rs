@@ -290,11 +290,10 @@ fn by_psql(psql: &std::path::Path, admin: &PostgresEndpoint, inventory: &Invento
             if check.since > version || (check.schema_mode && !shared) {
                 continue;
             }
-            let sql = check
-                .sql
-                .as_deref()
-                .unwrap()
-                .replace("$1", &format!("'{rows}'"));
+            let Some(sql) = check.sql.as_deref() else {
+                continue;
+            };
+            let sql = sql.replace("$1", &format!("'{rows}'"));
             writeln!(text, "{sql};").unwrap();
         }
         text

@@ -33,9 +33,9 @@ fn accepted(arguments: &[String]) {
 }
 
 fn known(name: &str) {
-    let server = lerianctl::cli::server::VARIABLES;
+    let server = variables::SERVER_VARIABLES;
     assert!(
-        variables::find(name).is_some() || server.iter().any(|(known, _)| *known == name),
+        variables::find(name).is_some() || server.iter().any(|it| it.name == name),
         "no variable is called {name}"
     );
 }

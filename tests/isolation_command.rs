@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::isolation_fleet::{Fleet, NAMES};
-use super::support::{Sandbox, Server};
+use super::support::{Play, Sandbox, Script, Server};
 use lerianctl::link::postgres::PostgresEndpoint;
+use serde_json::json;
 
 fn url(admin: &PostgresEndpoint) -> String {
     format!(
@@ -242,6 +243,85 @@ async fn products_and_clusters_are_checked_next_to_the_tenants() {
     let strange = [&CHECK[..], &["--product-env", "strange.env"]].concat();
     let strange = room.run(strange).exits(2);
     assert!(strange.stderr.contains("env.no_product"), "{strange}");
+}
+
+/// A Tenant Manager that has the contract's routes alone, before tenants that were made by hand.
+#[tokio::test]
+async fn a_server_that_only_speaks_the_contract_is_enough() {
+    let fleet = Fleet::by_hand(true).await;
+    let ids = [
+        "7b0e1c5a9f3d4b62a1c8e4d7f0936b21",
+        "7b0e1c5a9f3d4b62a1c8e4d7f0936b22",
+        "7b0e1c5a9f3d4b62a1c8e4d7f0936b23",
+    ];
+    let mut answers = std::collections::BTreeMap::new();
+    let mut active = Vec::new();
+    for (id, store) in ids.iter().zip(&fleet.inventory.stores) {
+        active.push(json!({"id": id, "name": store.tenant, "status": "active"}));
+        let config = json!({
+            "id": id, "tenantSlug": store.tenant, "isolationMode": "isolated",
+            "databases": {"onboarding": {"postgresql": {
+                "host": "127.0.0.1", "port": store.port, "database": store.database,
+                "username": store.login, "password": store.password.as_ref().unwrap().expose(),
+                "sslmode": "disable"
+            }}}
+        });
+        answers.insert(
+            format!("GET /v1/tenants/{id}/associations/ledger/connections"),
+            config,
+        );
+    }
+    answers.insert(
+        "GET /v1/tenants/active?service=ledger".into(),
+        json!(active),
+    );
+    let server = Script::answer(move |seen, _| match answers.get(&seen.line) {
+        Some(answer) => Play::json(200, answer.clone()),
+        None => Play::with(404, "content-type: text/plain\r\n", "404 page not found"),
+    });
+    let room = Sandbox::new()
+        .with("LERIANCTL_SERVER", server.url())
+        .with("LERIANCTL_API_KEY", "k3y");
+    room.write("admin.url", url(&fleet.admin));
+    let check = [
+        "isolation",
+        "check",
+        "--service",
+        "ledger",
+        "--postgres-url-file",
+        "admin.url",
+        "-o",
+        "json",
+    ];
+    let report = room.run(check).success().json();
+    assert_eq!(report["verdict"], "holds", "{report:#}");
+    assert_eq!(
+        report["fleet"]["tenants"],
+        json!(["aurora", "borealis", "celeste"])
+    );
+    // What such a server cannot tell is said.
+    assert!(
+        report["notTested"]
+            .to_string()
+            .contains("only the active tenants"),
+        "{report:#}"
+    );
+    let session = fleet.session("postgres").await;
+    let leak = "GRANT CONNECT ON DATABASE borealis TO aurora_app";
+    session.batch_execute(leak).await.unwrap();
+    session.close().await;
+    let found = room.run(check).exits(3).json();
+    for id in ["PG-002", "PG-007", "PG-201"] {
+        let mut findings = found["findings"].as_array().unwrap().iter();
+        let finding = findings.find(|finding| finding["check"] == id);
+        assert_eq!(finding.unwrap()["to"], json!(["borealis"]), "{found:#}");
+    }
+    // Only the contract's routes, and what says that there is no more.
+    for seen in server.seen() {
+        assert!(seen.line.starts_with("GET /v1/"), "{}", seen.line);
+    }
+    let nameless = room.run(["isolation", "check", "--postgres-url-file", "admin.url"]);
+    assert_ne!(nameless.status, Some(0), "{nameless}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Fleets for the tests of isolation: made by our provisioner, and by hand.
 
 use lerianctl::contract::wire::IsolationMode;
-use lerianctl::devstack::postgres::Postgres as Server;
-use lerianctl::devstack::temporary::Temporary;
+use lerianctl::devstack::account::Account;
+use lerianctl::devstack::postgres::{Postgres as Server, PostgresSettings};
+use lerianctl::devstack::temporary::{Temporary, TemporaryFolder};
 use lerianctl::isolation::inventory::{Inventory, Store};
 use lerianctl::isolation::report::Isolation;
 use lerianctl::isolation::run::{Settings, run};
@@ -16,7 +17,7 @@ use crate::support::{Postgres, cluster};
 pub(crate) struct Fleet {
     pub(crate) inventory: Inventory,
     pub(crate) admin: PostgresEndpoint,
-    _server: Temporary<Server>,
+    server: Temporary<Server>,
 }
 
 /// Names of the tenants of every fleet.
@@ -46,7 +47,11 @@ impl Fleet {
     /// Three tenants as a hurried operator makes them: a database, a login, one `GRANT ALL`. With
     /// `closed`, the databases are then closed to `PUBLIC` and limited.
     pub(crate) async fn by_hand(closed: bool) -> Self {
-        let server = Postgres::private();
+        Self::by_hand_on(Postgres::private(), closed).await
+    }
+
+    /// As [`Self::by_hand`], on that server.
+    pub(crate) async fn by_hand_on(server: Temporary<Server>, closed: bool) -> Self {
         let admin = server.endpoint();
         let session = admin.connect().await.unwrap();
         let mut stores = Vec::new();
@@ -82,7 +87,11 @@ impl Fleet {
 
     /// Three tenants with schemas in one database, made by hand and closed well.
     pub(crate) async fn schemas_by_hand() -> Self {
-        let server = Postgres::private();
+        Self::schemas_by_hand_on(Postgres::private()).await
+    }
+
+    /// As [`Self::schemas_by_hand`], on that server.
+    pub(crate) async fn schemas_by_hand_on(server: Temporary<Server>) -> Self {
         let admin = server.endpoint();
         let session = admin.connect().await.unwrap();
         session
@@ -129,8 +138,35 @@ impl Fleet {
                 ..Inventory::default()
             },
             admin,
-            _server: server,
+            server,
         }
+    }
+
+    /// Starts a second server on a copy of the fleet's data.
+    pub(crate) async fn copy(&self) -> (Server, TemporaryFolder) {
+        let session = self.session("postgres").await;
+        session.batch_execute("CHECKPOINT").await.unwrap();
+        session.close().await;
+        let account = Account::for_servers().unwrap();
+        let folder = TemporaryFolder::new(&std::env::temp_dir(), account.as_ref()).unwrap();
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .args([self.server.data(), folder.path().join("data")])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        std::fs::remove_file(folder.path().join("data/postmaster.pid")).unwrap();
+        let server = Server::start(PostgresSettings {
+            programs: crate::support::programs().postgres.clone(),
+            folder: folder.path().to_owned(),
+            account,
+            password: self.admin.password.clone().unwrap(),
+            port: None,
+            max_connections: 100,
+            durable: false,
+            log: folder.path().join("postgres.log"),
+        });
+        (server.await.unwrap(), folder)
     }
 
     /// Opens a session of the administrator.
@@ -145,10 +181,19 @@ impl Fleet {
 
     /// Checks the fleet with changed settings.
     pub(crate) async fn check_with(&self, change: impl FnOnce(&mut Settings)) -> Isolation {
+        self.check_inventory(&self.inventory, change).await
+    }
+
+    /// Checks another inventory on the fleet's server.
+    pub(crate) async fn check_inventory(
+        &self,
+        inventory: &Inventory,
+        change: impl FnOnce(&mut Settings),
+    ) -> Isolation {
         let mut settings = Settings::new(jiff::Timestamp::now());
         settings.auditors = vec![self.admin.clone()];
         change(&mut settings);
-        run(&self.inventory, &settings, &|_, _, _| ()).await
+        run(inventory, &settings, &|_, _, _| ()).await
     }
 
     /// Returns the store of a tenant.

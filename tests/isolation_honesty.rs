@@ -4,6 +4,7 @@ use lerianctl::contract::wire::IsolationMode;
 use lerianctl::isolation::model::Verdict;
 use lerianctl::isolation::report::ControlState;
 
+use crate::isolation_command::{CHECK, room};
 use crate::isolation_fleet::{Fleet, refuted};
 
 /// Everything that a run could have changed, as one text: the shared catalogues, and those and the
@@ -72,6 +73,35 @@ async fn a_check_leaves_no_trace() {
         admin.close().await;
         assert_eq!(everything(&fleet).await, before, "{mode:?}, stopped");
     }
+}
+
+/// The program itself, ended without a chance to clean up.
+#[tokio::test]
+async fn a_killed_check_leaves_no_trace() {
+    let fleet = Fleet::by_hand(true).await;
+    let room = room(&fleet);
+    let before = everything(&fleet).await;
+    let whole = std::time::Instant::now();
+    let _ = room.run(CHECK).success();
+    let whole = whole.elapsed();
+    assert_eq!(everything(&fleet).await, before, "a whole run");
+    for _ in 0..8 {
+        let mut child = room.command(CHECK).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64(rand::random_range(0.1..1.0)));
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let admin = fleet.session("postgres").await;
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lerianctl' \
+                AND pid <> pg_backend_pid()";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while admin.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        assert!(std::time::Instant::now() < deadline, "sessions stay");
+        tokio::task::yield_now().await;
+    }
+    admin.close().await;
+    assert_eq!(everything(&fleet).await, before, "killed");
+    let _ = room.run(CHECK).success();
 }
 
 #[tokio::test]

@@ -11,14 +11,14 @@ use lerianctl::secret::Secret;
 use crate::provision_fixture::text;
 use crate::support::Postgres;
 
-const AUTHORITY: &str = include_str!("certificates/authority.pem");
-const OTHER_AUTHORITY: &str = include_str!("certificates/other-authority.pem");
+pub(crate) const AUTHORITY: &str = include_str!("certificates/authority.pem");
+pub(crate) const OTHER_AUTHORITY: &str = include_str!("certificates/other-authority.pem");
 /// For the host name `localhost`, signed by `AUTHORITY`.
 const CERTIFICATE: &str = include_str!("certificates/server.pem");
 const KEY: &str = include_str!("certificates/server-key.pem");
 
 /// Starts a server that offers TLS.
-async fn server_with_tls() -> Temporary<postgres::Postgres> {
+pub(crate) async fn server_with_tls() -> Temporary<postgres::Postgres> {
     let server = Postgres::private();
     let owner = std::fs::metadata(server.data()).unwrap();
     for (name, content) in [("server.crt", CERTIFICATE), ("server.key", KEY)] {

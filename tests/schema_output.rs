@@ -49,6 +49,8 @@ fn every_kind_has_a_schema_and_every_schema_a_kind() {
     let known: BTreeSet<String> = schemas()
         .into_iter()
         .map(|(kind, _)| kind.to_owned())
+        // What lerianctl reads, and never prints.
+        .filter(|kind| kind != "ConfigFile")
         .collect();
     assert!(kinds.len() > 10, "{kinds:?}");
     assert_eq!(kinds, known, "left: the sources; right: `lerianctl schema`");

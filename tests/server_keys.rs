@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use lerianctl::server::AccessSettings;
+use lerianctl::server::{AccessSettings, RegistryPlace, ServerSettings};
 use serde_json::{Value, json};
 
-use crate::server_kit::{Answer, Caller, path, slug};
-use crate::support::{Postgres, Server, cluster};
+use crate::server_kit::{Answer, Caller, PATIENCE, path, slug};
+use crate::support::{Postgres, Server, cluster, unique};
 
 /// Makes a key and returns the whole answer.
 async fn make(caller: &Caller, body: Value) -> Value {
@@ -453,6 +453,18 @@ async fn bootstrap_keys_can_be_left_behind_but_not_the_last_operator() {
         .await
         .refusal(401, "auth.invalid_key");
     let operator = at.with_key(text(&operator));
+    let log = operator.get("/v1/admin/audit?limit=1000").await.expect(200);
+    let entries = log["items"].as_array().unwrap().iter();
+    let mut told: Vec<&str> = entries
+        .filter(|entry| entry["record"]["action"] == "keys.bootstrap")
+        .map(|entry| entry["record"]["detail"].as_str().unwrap())
+        .collect();
+    told.sort_unstable();
+    // Accepted by the first start, withdrawn by the second.
+    assert_eq!(told.len(), 2, "{log:#}");
+    let id = told[0].strip_prefix("accepted: ").unwrap();
+    assert!(id.starts_with("bootstrap-"), "{id}");
+    assert_eq!(told[1], format!("withdrawn: {id}"));
     let shown = operator.get("/v1/admin/keys/deploy").await.expect(200);
     assert!(
         shown["lastUsedAt"].is_string(),
@@ -475,4 +487,59 @@ async fn bootstrap_keys_can_be_left_behind_but_not_the_last_operator() {
         .expect("it does not start")
         .unwrap_err();
     assert!(error.to_string().contains("nobody could use"), "{error}");
+}
+
+/// What SECURITY.md promises: at once where it was asked for, and within a moment elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_on_every_server() {
+    let settings = ServerSettings {
+        registry: RegistryPlace::Postgres {
+            endpoint: Postgres::shared().endpoint(),
+            schema: unique("registry"),
+        },
+        ..Server::settings(
+            std::path::Path::new(""),
+            vec![cluster("main", Postgres::shared())],
+            None,
+        )
+    };
+    let servers = [Server::serve(settings.clone()), Server::serve(settings)];
+    let [here, there] = [Caller::new(&servers[0]), Caller::new(&servers[1])];
+    let made = make(&here, json!({ "name": "deploy", "role": "operator" })).await;
+    let key = text(&made);
+    here.with_key(key).get("/v1/admin/info").await.expect(200);
+    let deadline = Instant::now() + PATIENCE;
+    while there.with_key(key).get("/v1/admin/info").await.status != 200 {
+        assert!(Instant::now() < deadline, "the key is never accepted there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    let path = format!("/v1/admin/keys/{}/revoke", id(&made));
+    here.post(&path, &json!({})).await.expect(200);
+    here.with_key(key)
+        .get("/v1/admin/info")
+        .await
+        .refusal(401, "auth.invalid_key");
+    let revoked = Instant::now();
+    let refused = loop {
+        let answer = there.with_key(key).get("/v1/admin/info").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(revoked.elapsed() < PATIENCE, "the key is still accepted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    refused.refusal(401, "auth.invalid_key");
+    // For good: no older table of keys comes back.
+    for _ in 0..20 {
+        there
+            .with_key(key)
+            .get("/v1/admin/info")
+            .await
+            .refusal(401, "auth.invalid_key");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for server in servers {
+        server.stop();
+    }
 }

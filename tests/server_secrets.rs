@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use lerianctl::secret::Secret;
+use lerianctl::server::{RegistryPlace, write_archive};
 use serde_json::{Value, json};
 
 use crate::server_kit::{Caller, path, slug};
@@ -230,6 +231,18 @@ async fn live(caller: &Caller, hash: &str, clear: &str) -> (Vec<Piece>, Vec<Stri
     (pieces, found)
 }
 
+/// Writes a backup, or an export, as the command line does.
+fn backup(registry: &RegistryPlace, file: &Path, export: bool) {
+    let (registry, file) = (registry.clone(), file.to_owned());
+    let written = block_on(async move { write_archive(&registry, &file, export).await });
+    assert!(
+        written
+            .unwrap()
+            .iter()
+            .any(|table| table.table == "credentials" && table.rows > 0)
+    );
+}
+
 #[test]
 fn no_secret_is_written_anywhere() {
     let hash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
@@ -288,6 +301,9 @@ fn no_secret_is_written_anywhere() {
     tenants.extend(lived.1);
     processes(process.id(), &mut pieces);
     files(process.folder(), &own, "under the new key", &mut pieces);
+    let registry = RegistryPlace::Sqlite(process.folder().join("registry.db"));
+    backup(&registry, &process.folder().join("registry.backup"), false);
+    files(process.folder(), &own, "with a backup", &mut pieces);
     let room = process.room();
     let export = room.run(["audit", "export"]).success();
     pieces.push(Piece {
@@ -295,6 +311,7 @@ fn no_secret_is_written_anywhere() {
         bytes: export.stdout.into_bytes(),
     });
     assert_eq!(process.terminate(), Some(0));
+    backup(&registry, &process.folder().join("registry.export"), true);
     files(process.folder(), &own, "after the end", &mut pieces);
 
     let mut known: Vec<Known> = [
@@ -327,6 +344,8 @@ fn no_secret_is_written_anywhere() {
     for expected in [
         "given.txt",
         "registry.db-wal",
+        "registry.backup",
+        "registry.export",
         "registry.db (",
         "log-1.txt",
         "log-2.txt",
@@ -371,4 +390,109 @@ fn no_secret_is_written_anywhere() {
 
     let found = search(&pieces, &known);
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Returns the files below `folder` that hold any of `needles`, and which: the folder of a
+/// database server is too large for a search of our own in a build for tests.
+fn grep(folder: &Path, needles: &Path) -> Vec<String> {
+    let output = std::process::Command::new("grep")
+        .args(["-raoF", "-f"])
+        .args([needles, folder])
+        .env("LC_ALL", "C")
+        .output()
+        .expect("grep is there");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn no_secret_is_in_the_files_and_backups_of_a_registry_on_postgresql() {
+    let hash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+    let clear = format!("in clear: {}/+", Secret::generate().expose());
+    let postgres = Postgres::private();
+    let endpoint = postgres.endpoint();
+    let mut process = ServerProcess::replicas(1, &endpoint, None).remove(0);
+    let caller = Caller::at(process.url()).with_key(process.api_key().expose());
+    let made = block_on({
+        let (caller, clear) = (caller.clone(), clear.clone());
+        async move {
+            let lived = live(&caller, hash, &clear).await;
+            let tenants = caller.get("/v1/admin/tenants").await.expect(200);
+            let slug = tenants["items"][0]["slug"].as_str().unwrap().to_owned();
+            let made = json!({ "name": "deploy", "role": "operator" });
+            let made = caller.post("/v1/admin/keys", &made).await.expect(201);
+            let key = made["key"].as_str().unwrap().to_owned();
+            (lived, slug, key)
+        }
+    });
+    let ((pieces, tenants), slug, key) = made;
+    let written = process.folder().join("written");
+    std::fs::create_dir(&written).unwrap();
+    let registry = RegistryPlace::Postgres {
+        endpoint: endpoint.clone(),
+        schema: "lerianctl".to_owned(),
+    };
+    backup(&registry, &written.join("backup"), false);
+    let master = std::fs::read_to_string(process.folder().join("master.key")).unwrap();
+    assert_eq!(process.terminate(), Some(0));
+    backup(&registry, &written.join("export"), true);
+    let sql = |text: String| {
+        let endpoint = endpoint.clone();
+        block_on(async move {
+            let session = endpoint.connect().await.unwrap();
+            session.batch_execute(&text).await.unwrap();
+        });
+    };
+    // What changed is in the log ahead of the tables; now it is in both.
+    sql("CHECKPOINT".into());
+
+    let mut secrets = vec![
+        process.api_key().expose().to_owned(),
+        master,
+        hash.to_owned(),
+        clear,
+        key,
+    ];
+    assert_eq!(tenants.len(), 4, "two modules, two versions");
+    secrets.extend(tenants);
+    let known: Vec<Known> = secrets
+        .iter()
+        .enumerate()
+        .map(|(number, text)| Known {
+            name: format!("secret {number}"),
+            text: text.clone(),
+        })
+        .collect();
+    let found = search(&pieces, &known);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+
+    let needles = process.folder().join("needles");
+    let mut lines = Vec::new();
+    for (_, needle) in secrets.iter().flat_map(|secret| spellings(secret)) {
+        lines.extend(needle);
+        lines.push(b'\n');
+    }
+    std::fs::write(&needles, lines).unwrap();
+    for folder in [postgres.data(), written.clone()] {
+        let found = grep(&folder, &needles);
+        assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    }
+
+    // The search must be able to find: what belongs there, and a secret that is put there.
+    let control = process.folder().join("control");
+    std::fs::write(&control, format!("{slug}\n")).unwrap();
+    let found = grep(&postgres.data(), &control);
+    for part in ["/pg_wal/", "/base/"] {
+        assert!(found.iter().any(|line| line.contains(part)), "{part}");
+    }
+    assert!(!grep(&written, &control).is_empty());
+    sql(format!(
+        "CREATE TABLE plant AS SELECT '{}'::text AS leak; CHECKPOINT",
+        secrets.last().unwrap()
+    ));
+    let found = grep(&postgres.data(), &needles);
+    for part in ["/pg_wal/", "/base/"] {
+        assert!(found.iter().any(|line| line.contains(part)), "{part}");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use lerianctl::secret::Secret;
 use lerianctl::server::{ClientCertificate, ServerError, ServerTls, serve};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,17 +20,17 @@ use crate::server_kit::PATIENCE;
 use crate::support::{Postgres, Server, cluster};
 
 /// An authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, PEM.
 #[derive(Clone)]
-struct Identity {
-    certificate: String,
-    key: String,
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
@@ -39,7 +40,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
@@ -54,18 +55,18 @@ impl Authority {
         }
     }
 
-    fn issue(&self, name: &str) -> Identity {
+    pub(crate) fn issue(&self, name: &str) -> Identity {
         self.issue_until(name, 2090)
     }
 }
 
 /// Files of a server.
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
 }
 
 impl Files {
-    fn new(identity: &Identity) -> Self {
+    pub(crate) fn new(identity: &Identity) -> Self {
         let files = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -73,7 +74,7 @@ impl Files {
         files
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -82,7 +83,7 @@ impl Files {
         std::fs::write(self.path("tls.key"), &identity.key).unwrap();
     }
 
-    fn settings(&self) -> ServerTls {
+    pub(crate) fn settings(&self) -> ServerTls {
         ServerTls {
             certificate: self.path("tls.crt"),
             key: self.path("tls.key"),
@@ -94,20 +95,22 @@ impl Files {
 }
 
 /// A server with TLS. Plain calls to `/readyz` do not reach it, so readiness comes from inside.
-struct Secured {
-    address: std::net::SocketAddr,
+pub(crate) struct Secured {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) api_key: Secret,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<Result<(), ServerError>>,
     _folder: tempfile::TempDir,
 }
 
 impl Secured {
-    async fn start(tls: ServerTls) -> Self {
+    pub(crate) async fn start(tls: ServerTls) -> Self {
         lerianctl::link::tls::install();
         let folder = tempfile::tempdir().unwrap();
         let clusters = vec![cluster("main", Postgres::shared())];
         let mut settings = Server::settings(folder.path(), clusters, None);
         settings.tls = Some(tls);
+        let api_key = settings.api_keys[0].clone();
         let ready = Arc::clone(&settings.ready);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -120,6 +123,7 @@ impl Secured {
             .expect("the server becomes ready");
         Self {
             address,
+            api_key,
             stop: Some(stop),
             task,
             _folder: folder,
@@ -165,7 +169,7 @@ impl Secured {
         ask(&mut stream).await
     }
 
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.task.await.unwrap().unwrap();
     }

@@ -107,7 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("token", &["contract", "link", "secret"]),
     (
         "isolation",
-        &["boot", "contract", "link", "provision", "secret"],
+        &["boot", "cache", "contract", "link", "provision", "secret"],
     ),
     (
         "middleware",

@@ -11,6 +11,8 @@ pub const KEY_CREATE: &str = "key.create";
 pub const KEY_ROTATE: &str = "key.rotate";
 /// An API key was withdrawn.
 pub const KEY_REVOKE: &str = "key.revoke";
+/// The keys that servers are started with were replaced.
+pub const KEYS_BOOTSTRAP: &str = "keys.bootstrap";
 /// The first keys of the registry were made, or brought over.
 pub const KEYS_CREATE: &str = "keys.create";
 /// A new key for records was made.

@@ -66,6 +66,12 @@ pub struct KeyClass {
 }
 
 impl KeyClass {
+    /// Returns true for keys that are the deployment's, and of no tenant, by design.
+    pub fn is_of_no_tenant(&self) -> bool {
+        self.id == "ledger.backup-leader"
+            || (self.place == Place::Nowhere && self.id != UNCLASSIFIED.id)
+    }
+
     /// Returns the pattern of whole keys, with `<tenant>` for the tenant id.
     pub fn pattern(&self) -> String {
         match self.place {

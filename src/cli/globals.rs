@@ -66,6 +66,20 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
 
+    /// Certificates to trust for the Tenant Manager, instead of the system's: PEM [variable:
+    /// LERIANCTL_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Certificate to show the Tenant Manager, and what issued it: PEM [variable:
+    /// LERIANCTL_CLIENT_CERTIFICATE_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_certificate_file: Option<PathBuf>,
+
+    /// Private key of that certificate: PEM [variable: LERIANCTL_CLIENT_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub client_key_file: Option<PathBuf>,
+
     /// Variables from a file; may be repeated, the last wins
     #[arg(long, global = true, value_name = "FILE", action = ArgAction::Append)]
     pub env_file: Vec<PathBuf>,

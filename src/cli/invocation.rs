@@ -244,13 +244,14 @@ impl Invocation {
         };
         put(Key::Context, globals.context.clone());
         put(Key::Server, globals.server.clone());
-        put(
-            Key::ApiKey,
-            globals
-                .api_key_file
-                .as_ref()
-                .map(|path| path.display().to_string()),
-        );
+        for (key, path) in [
+            (Key::ApiKey, &globals.api_key_file),
+            (Key::CaFile, &globals.ca_file),
+            (Key::ClientCertificateFile, &globals.client_certificate_file),
+            (Key::ClientKeyFile, &globals.client_key_file),
+        ] {
+            put(key, path.as_ref().map(|path| path.display().to_string()));
+        }
         put(Key::Output, globals.output.as_ref().and_then(word_of));
         put(Key::Color, globals.color.as_ref().and_then(word_of));
         let time = globals.timeout.map(jiff::SignedDuration::try_from);
@@ -317,8 +318,16 @@ impl Invocation {
                 .hint_command("or log in with the Access Manager", "lerianctl auth login --help"));
             }
         };
+        let tls = config.server_tls(self.secrets())?;
+        if server.scheme() == "http" && tls.says_something() && !self.console.quiet {
+            self.console.warn(format!(
+                "certificates are configured, and {server} does not speak TLS"
+            ));
+        }
         let mut settings = crate::client::ClientSettings::new(server, api_key);
         settings.bearer = bearer;
+        settings.ca_pem = tls.ca_pem;
+        settings.identity = tls.identity;
         settings.timeout = config.client_timeout()?.value;
         settings.deadline = self.remaining();
         // Pipelines that are traced pass their span on in these.
@@ -559,6 +568,9 @@ impl Globals {
             config: None,
             server: None,
             api_key_file: None,
+            ca_file: None,
+            client_certificate_file: None,
+            client_key_file: None,
             env_file: Vec::new(),
             output: None,
             columns: Vec::new(),

@@ -121,9 +121,9 @@ fn environment() -> String {
         let _ = writeln!(text, "  {}\n      {}{default}", variable.name, variable.doc);
     }
     text.push_str("\nVariables of `lerianctl server start`:\n\n");
-    for (name, doc) in super::server::VARIABLES {
+    for variable in variables::SERVER_VARIABLES {
         use std::fmt::Write as _;
-        let _ = writeln!(text, "  {name}\n      {doc}");
+        let _ = writeln!(text, "  {}\n      {}", variable.name, variable.doc);
     }
     text
 }

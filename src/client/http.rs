@@ -9,6 +9,7 @@ use url::Url;
 
 use super::answer::class;
 use super::error::{ClientError, ErrorKind};
+use crate::link::tls::ClientIdentity;
 use crate::link::{LinkError, tls};
 
 /// Longest public document.
@@ -55,7 +56,8 @@ pub async fn public_json(url: &Url, limit: Duration) -> Result<serde_json::Value
         let reason = "cannot be sent: it must be an http:// or https:// URL".to_owned();
         return Err(failed(ErrorKind::Usage, reason));
     }
-    let http = http_client(url, limit).map_err(|reason| failed(ErrorKind::Usage, reason))?;
+    let http =
+        http_client(url, None, None, limit).map_err(|reason| failed(ErrorKind::Usage, reason))?;
     let work = async {
         let request = http.get(url.clone()).header(ACCEPT, "application/json");
         let response = request.send().await.map_err(|error| {
@@ -96,7 +98,16 @@ pub async fn public_json(url: &Url, limit: Duration) -> Result<serde_json::Value
 }
 
 /// Builds the HTTP client for one server.
-pub(super) fn http_client(base: &Url, connect_timeout: Duration) -> Result<Client, String> {
+pub(super) fn http_client(
+    base: &Url,
+    ca_pem: Option<&str>,
+    identity: Option<&ClientIdentity>,
+    connect_timeout: Duration,
+) -> Result<Client, String> {
+    let tls = tls_config(base, ca_pem, identity).map_err(|error| match error {
+        LinkError::Tls { reason, .. } => reason,
+        other => other.to_string(),
+    })?;
     let mut builder = Client::builder()
         .user_agent(concat!("lerianctl/", env!("CARGO_PKG_VERSION")))
         // Shared HTTP/2 connections failed under concurrency upstream; the contract is 1.1.
@@ -104,7 +115,7 @@ pub(super) fn http_client(base: &Url, connect_timeout: Duration) -> Result<Clien
         // The API key is not among the headers that are dropped on the way to another host.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .tls_backend_preconfigured(tls_config(base).map_err(|error| error.to_string())?)
+        .tls_backend_preconfigured(tls)
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(Duration::from_secs(90));
     if base.host_str().is_some_and(is_this_machine) {
@@ -114,9 +125,16 @@ pub(super) fn http_client(base: &Url, connect_timeout: Duration) -> Result<Clien
 }
 
 /// Returns what TLS needs; reading the system's certificates takes time, so not for plain http.
-pub(super) fn tls_config(base: &Url) -> Result<rustls::ClientConfig, LinkError> {
+fn tls_config(
+    base: &Url,
+    ca_pem: Option<&str>,
+    identity: Option<&ClientIdentity>,
+) -> Result<rustls::ClientConfig, LinkError> {
     if base.scheme() == "https" {
-        return tls::client_config(None).map(|config| rustls::ClientConfig::clone(&config));
+        return match identity {
+            Some(identity) => tls::client_config_as(ca_pem, identity),
+            None => tls::client_config(ca_pem).map(|config| rustls::ClientConfig::clone(&config)),
+        };
     }
     tls::install();
     let nobody = rustls::RootCertStore::empty();

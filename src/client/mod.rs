@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::link::tls::ClientIdentity;
 use crate::link::trace::TraceContext;
 use crate::secret::Secret;
 
@@ -46,6 +47,10 @@ pub struct ClientSettings {
     pub api_key: Secret,
     /// Token of the Access Manager, sent with everything but questions for connections.
     pub bearer: Option<Secret>,
+    /// Certificates to trust, PEM; the system's when absent.
+    pub ca_pem: Option<String>,
+    /// Certificate that a server is shown when it asks for one.
+    pub identity: Option<ClientIdentity>,
     /// Longest time for one request, its answer included.
     pub timeout: Duration,
     /// Longest time to open a connection.
@@ -70,6 +75,8 @@ impl ClientSettings {
             base,
             api_key,
             bearer: None,
+            ca_pem: None,
+            identity: None,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             deadline: None,

@@ -65,8 +65,13 @@ impl Transport {
             .as_ref()
             .map(|token| header(&format!("Bearer {}", token.expose()), "a token"))
             .transpose()?;
-        let http = http_client(&settings.base, settings.connect_timeout)
-            .map_err(|reason| usage(&format!("cannot be set up: {reason}")))?;
+        let http = http_client(
+            &settings.base,
+            settings.ca_pem.as_deref(),
+            settings.identity.as_ref(),
+            settings.connect_timeout,
+        )
+        .map_err(|reason| usage(&format!("cannot be set up: {reason}")))?;
         Ok(Self {
             breaker: Breaker::new(settings.breaker),
             budget: Budget::new(settings.retry.budget),

@@ -79,7 +79,7 @@ impl Context {
 
 /// What a setting looks like in TOML.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Text,
     Number,
     Boolean,
@@ -87,13 +87,14 @@ enum Form {
     File,
 }
 
-fn form(key: Key) -> Form {
+pub(super) fn form(key: Key) -> Form {
     match key {
         Key::AllowInsecureHttp | Key::Protected | Key::RedisTls | Key::EventRedisTls => {
             Form::Boolean
         }
         Key::RedisPort | Key::EventRedisPort | Key::RedisDatabase => Form::Number,
         Key::RedisCaCert | Key::EventRedisCaCert => Form::File,
+        key if key.is_file() => Form::File,
         key if key.setting().secret => Form::Secret,
         _ => Form::Text,
     }

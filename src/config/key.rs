@@ -10,6 +10,9 @@ pub enum Key {
     Context,
     Server,
     ApiKey,
+    CaFile,
+    ClientCertificateFile,
+    ClientKeyFile,
     AllowInsecureHttp,
     Protected,
     Environment,
@@ -104,6 +107,24 @@ pub const SETTINGS: &[Setting] = &[
     row(Key::ApiKey, "api-key", "API key of the Tenant Manager")
         .context(&["api-key"])
         .secret(),
+    row(
+        Key::CaFile,
+        "ca-file",
+        "Certificates to trust for the Tenant Manager, instead of the system's",
+    )
+    .context(&["ca-file"]),
+    row(
+        Key::ClientCertificateFile,
+        "client-certificate-file",
+        "Certificate that the Tenant Manager is shown",
+    )
+    .context(&["client-certificate-file"]),
+    row(
+        Key::ClientKeyFile,
+        "client-key-file",
+        "Private key of that certificate",
+    )
+    .context(&["client-key-file"]),
     row(
         Key::AllowInsecureHttp,
         "allow-insecure-http",
@@ -236,7 +257,8 @@ pub const SETTINGS: &[Setting] = &[
         Key::AuthAddress,
         "auth.address",
         "Address of the Access Manager",
-    ),
+    )
+    .context(&["auth", "address"]),
     row(
         Key::ClientTimeout,
         "client.timeout",
@@ -311,6 +333,14 @@ impl Key {
         }
     }
 
+    /// Returns true for settings whose text is the path of a file.
+    pub(super) fn is_file(self) -> bool {
+        matches!(
+            self,
+            Self::CaFile | Self::ClientCertificateFile | Self::ClientKeyFile
+        )
+    }
+
     /// Returns true for settings that are needed before any file is read: how to print, where the
     /// config file is. A file of variables cannot give them.
     pub(super) fn precedes_files(self) -> bool {
@@ -330,7 +360,11 @@ impl Key {
     /// used: a context's password must not go to a host that comes from somewhere else.
     pub(super) fn anchor(self) -> Option<Self> {
         match self {
-            Self::ApiKey => Some(Self::Server),
+            Self::ApiKey
+            | Self::CaFile
+            | Self::ClientCertificateFile
+            | Self::ClientKeyFile
+            | Self::AuthAddress => Some(Self::Server),
             Self::RedisPort
             | Self::RedisUsername
             | Self::RedisPassword

@@ -13,7 +13,7 @@ use super::key::{Key, SETTINGS, Setting};
 use super::origin::{Origin, Overridden, Value};
 use super::problem::{Problem, Warning, did_you_mean, shown};
 use super::reference::{Content, SecretReference};
-use super::variables::{self, INTERNAL, Owner, VARIABLES};
+use super::variables::{self, INTERNAL, Owner, SERVER_VARIABLES, VARIABLES};
 
 /// The layers, as text. Holds secrets, so it has no `Debug`.
 #[derive(Clone, Default)]
@@ -271,6 +271,7 @@ impl Layers<'_> {
             let content = match (key, text.as_str()) {
                 (Key::ApiKey, "-") => Content::Secret(SecretReference::Stdin),
                 (Key::ApiKey, path) => Content::Secret(SecretReference::File(path.into())),
+                (key, path) if key.is_file() => Content::File(path.into()),
                 (_, text) => Content::Text(text.to_owned()),
             };
             candidates.push((Origin::Flag { name: key.flag() }, content));
@@ -303,22 +304,20 @@ impl Layers<'_> {
     fn odd_variables(&self) -> Vec<Warning> {
         let mut out = Vec::new();
         let mut look = |name: &str, place: &str, in_file: bool| {
-            // Those of `server start` are declared there.
             let Some(rest) = name.strip_prefix("LERIANCTL_") else {
                 return;
             };
-            if rest.starts_with("SERVER_") {
-                return;
-            }
-            let known = VARIABLES
-                .iter()
-                .filter_map(|variable| variable.name.strip_prefix("LERIANCTL_"));
+            let names = VARIABLES.iter().map(|variable| variable.name);
+            let known = names
+                .chain(SERVER_VARIABLES.iter().map(|variable| variable.name))
+                .filter_map(|name| name.strip_prefix("LERIANCTL_"));
             let warning = match variables::find(name) {
                 Some(variable) if in_file && variable.sets.precedes_files() => Warning {
                     message: format!("{name} has no effect in a file of variables ({place})"),
                     hint: Some("set it in the environment, or use its flag".to_owned()),
                 },
                 Some(_) => return,
+                None if SERVER_VARIABLES.iter().any(|it| it.name == name) => return,
                 None => {
                     // Anything else may be somebody's own.
                     let Some(meant) = did_you_mean(rest, known) else {
@@ -647,6 +646,7 @@ protected = true
             ("LERIANCTL_CONTXT", "production"),
             ("LERIANCTL_COMPLETE", "bash"),
             ("LERIANCTL_SERVER_MASTER_KEY", "x"),
+            ("LERIANCTL_SERVER_REGISTRY_ULR", "x"),
             ("LERIANCTL_SOMETHING_OF_MINE", "x"),
         ]);
         let text = "TERM=dumb\nCI=true\nLERIANCTL_OUTPUT=json\nLERIANCTL_SERVER=https://x\n";
@@ -657,10 +657,16 @@ protected = true
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said.len(), 4, "{said:?}");
         assert!(said[0].contains("api-key"), "{said:?}");
         assert!(said[1].contains("LERIANCTL_CONTXT"), "{said:?}");
-        assert!(said[2].contains("LERIANCTL_OUTPUT") && said[2].contains("pod.env line 3"));
+        assert!(
+            said[2].contains("LERIANCTL_SERVER_REGISTRY_ULR"),
+            "{said:?}"
+        );
+        let hint = resolved.warnings()[2].hint.as_deref();
+        assert_eq!(hint, Some("did you mean LERIANCTL_SERVER_REGISTRY_URL?"));
+        assert!(said[3].contains("LERIANCTL_OUTPUT") && said[3].contains("pod.env line 3"));
         assert_eq!(resolved.output().unwrap().value, "table");
         assert!(!resolved.no_input());
     }

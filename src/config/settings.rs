@@ -16,6 +16,8 @@ use super::resolve::Resolved;
 use super::variables;
 use crate::contract::{Environment, ServiceName};
 use crate::link::redis::RedisEndpoint;
+use crate::link::tls::ClientIdentity;
+use crate::secret::Secret;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,22 @@ impl RedisSettings {
     }
 }
 
+/// Who is trusted to be the Tenant Manager, and what it is shown.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTls {
+    /// Certificates to trust; the system's when absent.
+    pub ca_pem: Option<String>,
+    /// Certificate of the client.
+    pub identity: Option<ClientIdentity>,
+}
+
+impl ServerTls {
+    /// Returns true unless everything is as when nothing was configured.
+    pub fn says_something(&self) -> bool {
+        self.ca_pem.is_some() || self.identity.is_some()
+    }
+}
+
 const OUTPUTS: [&str; 8] = [
     "table", "json", "json=v1", "jsonl", "jsonl=v1", "yaml", "csv", "name",
 ];
@@ -126,6 +144,54 @@ impl Resolved {
             ));
         }
         Ok(Some(server))
+    }
+
+    /// Reads the certificates for the Tenant Manager.
+    pub fn server_tls(&self, secrets: &dyn SecretSource) -> Result<ServerTls, Problem> {
+        let read = |key: Key| {
+            let place = self.file(key);
+            place.map(|file| secrets.text(&file.value)).transpose()
+        };
+        self.client_pair()?;
+        let certificate = read(Key::ClientCertificateFile)?;
+        let key = read(Key::ClientKeyFile)?;
+        Ok(ServerTls {
+            ca_pem: read(Key::CaFile)?,
+            identity: certificate
+                .zip(key)
+                .map(|(certificate_pem, key)| ClientIdentity {
+                    certificate_pem,
+                    key_pem: Secret::new(key),
+                }),
+        })
+    }
+
+    /// Fails when there is a client certificate without its key, or a key without its certificate.
+    fn client_pair(&self) -> Result<(), Problem> {
+        let [certificate, key] = [Key::ClientCertificateFile, Key::ClientKeyFile];
+        let (there, missing) = match (self.file(certificate), self.file(key)) {
+            (Some(there), None) => (there, (certificate, key)),
+            (None, Some(there)) => (there, (key, certificate)),
+            _ => return Ok(()),
+        };
+        Err(Problem::new(
+            "config.invalid_value",
+            format!(
+                "`{}` ({}) is of no use without `{}`",
+                missing.0, there.origin, missing.1
+            ),
+        ))
+    }
+
+    fn file(&self, key: Key) -> Option<Value<PathBuf>> {
+        let (origin, Content::File(path)) = self.picks[&key].candidates.first()? else {
+            return None;
+        };
+        Some(Value {
+            value: path.clone(),
+            origin: origin.clone(),
+            overridden: self.overridden(key),
+        })
     }
 
     /// Returns where the API key is to be found.
@@ -493,7 +559,14 @@ impl Resolved {
             | Key::EventRedisPassword
             | Key::EventRedisTls
             | Key::EventRedisCaCert => redis(&EVENTS),
-            Key::ConfigFile | Key::Context | Key::ApiKey | Key::Log | Key::AuthAddress => Ok(()),
+            Key::ClientCertificateFile => self.client_pair(),
+            Key::ConfigFile
+            | Key::Context
+            | Key::ApiKey
+            | Key::CaFile
+            | Key::ClientKeyFile
+            | Key::Log
+            | Key::AuthAddress => Ok(()),
         }
     }
 }

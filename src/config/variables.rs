@@ -21,6 +21,8 @@ pub enum Reading {
     AsIs,
     /// The path of a file with a secret.
     SecretFile,
+    /// The path of a file.
+    File,
     /// Anything but nothing means `never` (no-color.org).
     NoColor,
     /// Anything but nothing and `0` means `always`.
@@ -74,6 +76,7 @@ impl Variable {
             }
             Reading::AsIs => word(text.trim()),
             Reading::SecretFile => Some(Content::Secret(SecretReference::File(text.into()))),
+            Reading::File => Some(Content::File(text.trim().into())),
             Reading::NoColor => word("never"),
             Reading::ForceColor if text == "0" => None,
             Reading::ForceColor => word("always"),
@@ -140,6 +143,24 @@ pub const VARIABLES: &[Variable] = &[
         Key::ApiKey,
         "API key of the Tenant Manager.",
     ),
+    tool(
+        "LERIANCTL_CA_FILE",
+        Key::CaFile,
+        "File with the certificates to trust for the Tenant Manager, instead of the system's: PEM.",
+    )
+    .reading(Reading::File),
+    tool(
+        "LERIANCTL_CLIENT_CERTIFICATE_FILE",
+        Key::ClientCertificateFile,
+        "File with the certificate that the Tenant Manager is shown, and what issued it: PEM.",
+    )
+    .reading(Reading::File),
+    tool(
+        "LERIANCTL_CLIENT_KEY_FILE",
+        Key::ClientKeyFile,
+        "File with the private key of that certificate: PEM.",
+    )
+    .reading(Reading::File),
     tool(
         "LERIANCTL_OUTPUT",
         Key::Output,
@@ -328,6 +349,78 @@ pub const VARIABLES: &[Variable] = &[
         "APPLICATION_NAME",
         Key::ApplicationName,
         "Name of the service in the Tenant Manager, such as `ledger`.",
+    ),
+];
+
+/// A variable of `lerianctl server …`, which is configured by flags and variables alone.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerVariable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means, for a person.
+    pub doc: &'static str,
+}
+
+const fn server(name: &'static str, doc: &'static str) -> ServerVariable {
+    ServerVariable { name, doc }
+}
+
+/// Variable with the master key of the registry.
+pub const SERVER_MASTER_KEY: &str = "LERIANCTL_SERVER_MASTER_KEY";
+/// Variable with the master key before this one, while it is being changed.
+pub const SERVER_PREVIOUS_MASTER_KEY: &str = "LERIANCTL_SERVER_PREVIOUS_MASTER_KEY";
+/// Variable with the URL of the PostgreSQL cluster that tenants are placed on.
+pub const SERVER_POSTGRES_URL: &str = "LERIANCTL_SERVER_POSTGRES_URL";
+/// Variable with the URL of a registry on PostgreSQL.
+pub const SERVER_REGISTRY_URL: &str = "LERIANCTL_SERVER_REGISTRY_URL";
+/// Variable with an API key to accept.
+pub const SERVER_SERVICE_KEY: &str = "LERIANCTL_SERVER_SERVICE_KEY";
+/// Variable with the Access Manager's key set.
+pub const SERVER_AUTH_JWKS: &str = "LERIANCTL_SERVER_AUTH_JWKS";
+/// Variable with the issuer of tokens.
+pub const SERVER_AUTH_ISSUER: &str = "LERIANCTL_SERVER_AUTH_ISSUER";
+/// Variable with the audience of tokens.
+pub const SERVER_AUTH_AUDIENCE: &str = "LERIANCTL_SERVER_AUTH_AUDIENCE";
+/// Variable with the Access Manager that decides.
+pub const SERVER_AUTH_ADDRESS: &str = "LERIANCTL_SERVER_AUTH_ADDRESS";
+
+/// Every variable of `lerianctl server …`.
+pub const SERVER_VARIABLES: &[ServerVariable] = &[
+    server(
+        SERVER_SERVICE_KEY,
+        "API key that `server start` accepts, besides those of --service-key-file",
+    ),
+    server(
+        SERVER_MASTER_KEY,
+        "Master key that wraps the registry's keys; --master-key-file and --master-key-command win",
+    ),
+    server(
+        SERVER_PREVIOUS_MASTER_KEY,
+        "Master key before this one, while it is being changed; --previous-master-key-file wins",
+    ),
+    server(
+        SERVER_POSTGRES_URL,
+        "postgres:// URL of the cluster that tenants are placed on; --postgres-url-file wins",
+    ),
+    server(
+        SERVER_REGISTRY_URL,
+        "postgres:// URL of the registry; --registry and --registry-url-file win",
+    ),
+    server(
+        SERVER_AUTH_JWKS,
+        "Key set of the Access Manager, URL or file, for tokens of operators; --auth-jwks wins",
+    ),
+    server(
+        SERVER_AUTH_ISSUER,
+        "Issuer that tokens of operators must have; --auth-issuer wins",
+    ),
+    server(
+        SERVER_AUTH_AUDIENCE,
+        "Audience that tokens of operators must have; --auth-audience wins",
+    ),
+    server(
+        SERVER_AUTH_ADDRESS,
+        "Access Manager that is asked what the bearer of a token may do; --auth-address wins",
     ),
 ];
 

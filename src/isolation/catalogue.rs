@@ -30,13 +30,21 @@ const FILES: &[&[File]] = &[
     files!(Family::Cluster, "cluster", "sql",
         "PG-001" "PG-002" "PG-003" "PG-004" "PG-005" "PG-006" "PG-007" "PG-008" "PG-009" "PG-010"
         "PG-011" "PG-012" "PG-013" "PG-014" "PG-015" "PG-016" "PG-017" "PG-018" "PG-019" "PG-021"
-        "PG-022" "PG-023" "PG-024" "PG-026" "PG-027" "CF-13" "CF-20"),
+        "PG-022" "PG-023" "PG-024" "PG-025" "PG-026" "PG-027" "PG-030" "PG-210" "CF-13" "CF-20"),
+    files!(Family::Cluster, "cluster", "txt", "PG-028"),
     files!(Family::Database, "database", "sql",
         "PG-020" "PG-101" "PG-102" "PG-103" "PG-104" "PG-105" "PG-106" "PG-107" "PG-108" "PG-109"
         "PG-110" "PG-111" "PG-112" "PG-113" "PG-114" "PG-115" "PG-116" "PG-117" "PG-118" "PG-119"
-        "PG-120" "PG-121"),
+        "PG-120" "PG-121" "PG-122"),
     files!(Family::Live, "live", "txt",
-        "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-217" "PB-01" "PB-02"),
+        "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-209" "PG-211" "PG-212" "PG-214"
+        "PG-215" "PG-217" "PB-01" "PB-02" "PB-05"),
+    files!(Family::Redis, "redis", "txt",
+        "RD-01" "RD-02" "RD-03" "RD-04" "RD-05" "RD-06" "RD-07" "RD-08" "RD-09" "RD-10" "RD-11"
+        "RD-12" "RD-13" "RD-14" "RD-15"),
+    files!(Family::Rabbitmq, "rabbitmq", "txt",
+        "RQ-01" "RQ-02" "RQ-03" "RQ-04" "RQ-05" "RQ-06" "RQ-07" "RQ-08" "RQ-09" "RQ-10" "RQ-11"
+        "RQ-12" "RQ-13" "RQ-14"),
     files!(Family::Http, "http", "txt",
         "JW-01" "JW-02" "JW-03" "JW-04" "JW-05" "JW-06" "JW-07" "JW-08" "JW-09" "JW-10" "JW-11" "JW-12"
         "JW-13" "JW-14" "JW-15" "JW-16" "JW-17" "JW-18" "JW-19" "JW-20" "JW-21" "JW-22" "JW-23" "JW-24"
@@ -155,7 +163,8 @@ mod tests {
                 "hygiene",
             ];
             assert!(peach.contains(&check.peach.as_str()), "{id}");
-            let is_sql = matches!(check.family, Family::Cluster | Family::Database);
+            let is_sql =
+                matches!(check.family, Family::Cluster | Family::Database) && id != "PG-028";
             assert_eq!(check.sql.is_some(), is_sql, "{id}");
         }
     }

@@ -25,7 +25,7 @@ const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c loc
 /// What no transaction can plant: rules for hosts, slots, prepared transactions, sessions over the
 /// network, the server's version, 500 grants, objects in another database.
 const BY_NATURE: &[&str] = &[
-    "PG-010", "PG-014", "PG-017", "PG-023", "PG-024", "PG-026", "PG-112", "PG-114",
+    "PG-010", "PG-014", "PG-017", "PG-023", "PG-024", "PG-025", "PG-026", "PG-112", "PG-114",
 ];
 
 /// Breaches: the checks that have to find it, and how it is made. `{a}` and `{b}` are the logins of
@@ -49,7 +49,9 @@ const PLANTS: &[(&[&str], &[&str])] = &[
     ),
     // Nothing to make: names, missing things, a shared login and a purged tenant are in the rows.
     (
-        &["PG-006", "PG-012", "PG-016", "PG-018", "PG-019", "PG-027"],
+        &[
+            "PG-006", "PG-012", "PG-016", "PG-018", "PG-019", "PG-027", "PG-210",
+        ],
         &[],
     ),
     (&["PG-110", "PG-120", "PG-121"], &[]),
@@ -148,11 +150,26 @@ const PLANTS: &[(&[&str], &[&str])] = &[
         &["CREATE STATISTICS {sa}.st (dependencies) ON id, n FROM {sb}.t"],
     ),
     (
+        &["PG-122"],
+        &[
+            "CREATE TABLE {sa}.schema_migrations (version bigint, dirty boolean)",
+            "INSERT INTO {sa}.schema_migrations VALUES (1, true)",
+        ],
+    ),
+    (
         &["PG-106"],
         &[
             "CREATE FUNCTION {sx}.e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
             "CREATE EVENT TRIGGER {x} ON ddl_command_end EXECUTE FUNCTION {sx}.e()",
             "ALTER FUNCTION {sx}.e() OWNER TO {b}",
+        ],
+    ),
+    // The last: from here on nothing is said that it would log.
+    (
+        &["PG-030"],
+        &[
+            "SET LOCAL log_parameter_max_length = -1",
+            "SET LOCAL log_statement = 'mod'",
         ],
     ),
 ];

@@ -153,11 +153,49 @@ impl Store {
     }
 }
 
+/// A tenant, whether or not it has a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Its id, as it stands in keys.
+    pub id: String,
+    /// `active`, `suspended` or `purged`.
+    pub status: String,
+    /// Environment; empty when unknown.
+    pub environment: String,
+}
+
+/// How a tenant reaches RabbitMQ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Messaging {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Host that products connect to.
+    pub host: String,
+    /// Port that products connect to.
+    pub port: u16,
+    /// Virtual host.
+    pub vhost: String,
+    /// User.
+    pub username: String,
+    /// Password, when it is known.
+    pub password: Option<Secret>,
+    /// Whether products use TLS.
+    pub tls: bool,
+    /// Certificates to trust, PEM.
+    pub ca_pem: Option<String>,
+}
+
 /// Everything that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Stores, by tenant, service and module.
     pub stores: Vec<Store>,
+    /// Tenants that may have no store; those of `stores` need not be here.
+    pub records: Vec<Record>,
+    /// Virtual hosts of RabbitMQ, by tenant; one entry for each that differs.
+    pub messaging: Vec<Messaging>,
     /// True when it has every tenant, so that what is not in it is left over.
     pub complete: bool,
     /// Where it comes from, in words.
@@ -175,6 +213,31 @@ impl Inventory {
     pub fn tenants(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.stores.iter().map(|store| &store.tenant).collect();
         names.into_iter().cloned().collect()
+    }
+
+    /// Returns every tenant once, by name: the records, and those that only stores tell of.
+    pub fn everyone(&self) -> Vec<Record> {
+        let mut everyone: BTreeMap<&str, Record> = BTreeMap::new();
+        for record in &self.records {
+            everyone.insert(&record.tenant, record.clone());
+        }
+        let recorded: BTreeSet<&str> = everyone.keys().copied().collect();
+        for store in &self.stores {
+            if recorded.contains(store.tenant.as_str()) {
+                continue;
+            }
+            let known = everyone.entry(&store.tenant).or_insert_with(|| Record {
+                tenant: store.tenant.clone(),
+                id: store.tenant_id.clone(),
+                status: store.status.clone(),
+                environment: store.environment.clone(),
+            });
+            // One service that is still served keeps the tenant alive.
+            if known.status != "active" && store.status != "purged" {
+                known.status.clone_from(&store.status);
+            }
+        }
+        everyone.into_values().collect()
     }
 
     /// Returns the stores by cluster.
@@ -253,6 +316,57 @@ pub struct InventoryFile {
     /// One entry for each database or schema of each tenant.
     #[serde(default)]
     pub store: Vec<FileStore>,
+    /// One entry for each virtual host of each tenant.
+    #[serde(default)]
+    pub rabbitmq: Vec<FileMessaging>,
+}
+
+/// One virtual host of one tenant in an inventory file.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileMessaging {
+    /// Tenant.
+    pub tenant: String,
+    /// Host.
+    pub host: String,
+    /// Port; 5672 when absent, 5671 with TLS.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Virtual host.
+    pub vhost: String,
+    /// User.
+    pub username: String,
+    /// File that holds its password.
+    #[serde(default)]
+    pub password_file: Option<std::path::PathBuf>,
+    /// Whether products use TLS.
+    #[serde(default)]
+    pub tls: bool,
+}
+
+impl FileMessaging {
+    /// Returns the virtual host, with the password that was read for it.
+    pub fn into_messaging(self, password: Option<Secret>) -> Messaging {
+        Messaging {
+            tenant: self.tenant,
+            host: self.host,
+            port: self.port.unwrap_or(if self.tls { 5671 } else { 5672 }),
+            vhost: self.vhost,
+            username: self.username,
+            password,
+            tls: self.tls,
+            ca_pem: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for FileMessaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileMessaging")
+            .field("tenant", &self.tenant)
+            .field("vhost", &self.vhost)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One database or schema of one tenant in an inventory file.
@@ -261,6 +375,9 @@ pub struct InventoryFile {
 pub struct FileStore {
     /// Tenant.
     pub tenant: String,
+    /// Id of the tenant as it stands in keys of Redis; its name when absent.
+    #[serde(default)]
+    pub tenant_id: Option<String>,
     /// `active` (the default), `suspended` or `purged`.
     #[serde(default)]
     pub status: String,
@@ -340,7 +457,7 @@ impl FileStore {
             })
         });
         Store {
-            tenant_id: self.tenant.clone(),
+            tenant_id: self.tenant_id.unwrap_or_else(|| self.tenant.clone()),
             tenant: self.tenant,
             status: if self.status.is_empty() {
                 "active".into()

@@ -3,6 +3,8 @@
 //! A refusal counts only with the SQLSTATE that the rule behind it gives, and only for a login that
 //! got into its own place before. What could write is rolled back.
 
+pub(crate) mod besides;
+
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
@@ -43,6 +45,8 @@ pub struct Outcome {
     pub tried: BTreeMap<&'static str, u64>,
     /// Attempts that proved nothing, by check, with one reason each.
     pub unclear: BTreeMap<&'static str, Vec<String>>,
+    /// The role that the session turned out to have.
+    pub user: Option<String>,
 }
 
 impl Outcome {
@@ -144,6 +148,7 @@ pub async fn probe(store: &Store, victims: &[&Store]) -> Outcome {
         .copied()
         .filter(|victim| victim.cluster() == store.cluster())
         .collect();
+    besides::dial_out(store, &session, &mut outcome).await;
     become_others(store, &session, &neighbours, &mut outcome).await;
     let inside: Vec<&Store> = neighbours
         .iter()
@@ -212,6 +217,7 @@ async fn identity(store: &Store, session: &Client, outcome: &mut Outcome) {
         wrong.push(format!("its schema is `{schema}`"));
     }
     outcome.tried("PG-205");
+    outcome.user = Some(user.clone());
     let mut add = |id, evidence: String| {
         let mut finding =
             Finding::new(known(id), store.cluster(), format!("login {}", store.login));

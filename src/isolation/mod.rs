@@ -2,8 +2,9 @@
 //!
 //! A [`Check`](model::Check) is one claim with its manual; [`catalogue`] has all of them. [`run`]
 //! looks at a fleet that an [`Inventory`](inventory::Inventory) describes: [`config`] compares what
-//! tenants are handed, [`products`] what the products are told, [`audit`] asks the catalogues of every cluster and database, [`live`] tries
-//! with the tenants' own logins, and [`control`] plants breaches in a transaction that is rolled
+//! tenants are handed, [`products`] what the products are told, [`audit`] asks the catalogues of
+//! every cluster and database, [`live`] tries with the tenants' own logins, [`redis`] and
+//! [`rabbitmq`] ask the servers of keys, events and messages, and [`control`] plants breaches in a transaction that is rolled
 //! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation); [`attest`]
 //! signs it, [`diff`] compares two of them, and [`remedy`] mends what needs no person.
 //!
@@ -20,7 +21,10 @@ pub mod http;
 pub mod inventory;
 pub mod live;
 pub mod model;
+pub mod part;
 pub mod products;
+pub mod rabbitmq;
+pub mod redis;
 pub mod remedy;
 pub mod render;
 pub mod report;

@@ -132,18 +132,21 @@ pub enum Family {
     Live,
     /// At Redis: keys, access lists, subscribers.
     Redis,
+    /// At RabbitMQ: virtual hosts, users, permissions, bridges.
+    Rabbitmq,
     /// At what a running product answers to the tokens of two tenants.
     Http,
 }
 
 impl Family {
     /// Every family, in the order in which they run.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Config,
         Self::Cluster,
         Self::Database,
         Self::Live,
         Self::Redis,
+        Self::Rabbitmq,
         Self::Http,
     ];
 
@@ -155,6 +158,7 @@ impl Family {
             Self::Database => "database",
             Self::Live => "live",
             Self::Redis => "redis",
+            Self::Rabbitmq => "rabbitmq",
             Self::Http => "http",
         }
     }

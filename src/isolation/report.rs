@@ -67,6 +67,23 @@ pub struct Fleet {
     pub stores: usize,
     /// Clusters.
     pub clusters: Vec<ClusterFacts>,
+    /// Other servers that were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerFacts>,
+}
+
+/// One server that is no PostgreSQL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerFacts {
+    /// Product, as a word.
+    pub kind: String,
+    /// `host:port`.
+    pub address: String,
+    /// Version of the server.
+    pub version: String,
+    /// Who asked it.
+    pub reader: String,
 }
 
 /// One PostgreSQL cluster.

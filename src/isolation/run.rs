@@ -1,8 +1,10 @@
 //! A whole run: every family, in order, with bounded connections.
 
+mod besides;
 mod cluster;
 mod configuration;
 mod products;
+mod skew;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,7 @@ use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, control, http, live};
+use super::{catalogue, control, http, live, rabbitmq, redis};
 use crate::link::postgres::PostgresEndpoint;
 use tally::Tallies;
 
@@ -43,6 +45,10 @@ pub struct Settings {
     pub jobs: usize,
     /// Whether breaches are planted.
     pub control: bool,
+    /// How Redis is looked at.
+    pub redis: redis::Options,
+    /// How RabbitMQ is looked at.
+    pub rabbitmq: rabbitmq::Options,
     /// Ids of the checks to run; all when empty.
     pub only: Vec<String>,
     /// Findings that somebody answers for.
@@ -72,6 +78,8 @@ impl Settings {
             seed: u64::from_le_bytes(crate::secret::random_bytes()) >> 12,
             jobs: 8,
             control: true,
+            redis: redis::Options::default(),
+            rabbitmq: rabbitmq::Options::default(),
             only: Vec::new(),
             waivers: Waivers::default(),
             baseline: Vec::new(),
@@ -81,6 +89,12 @@ impl Settings {
             clusters: Vec::new(),
             http: Vec::new(),
         }
+    }
+
+    /// Returns how many sessions are opened at once: fewer than may be open, since the server takes
+    /// a moment to end one that was closed.
+    fn at_once(&self) -> usize {
+        (self.jobs * 5 / 8).max(1)
     }
 
     fn today(&self) -> jiff::civil::Date {
@@ -121,6 +135,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     let mut facts = Vec::new();
     let mut stores: Vec<Store> = Vec::new();
     let mut controls = Vec::new();
+    let mut identities = Vec::new();
+    let mut versions = Vec::new();
+    let mut clusters = Vec::new();
     for (address, of_cluster) in inventory.clusters() {
         let mut cluster = cluster::Cluster::new(&address, &of_cluster, inventory, settings);
         cluster
@@ -134,25 +151,50 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             let checks: Vec<&Check> = [Family::Cluster, Family::Database]
                 .into_iter()
                 .flat_map(|family| settings.wanted(family))
-                .filter(|check| check.since <= cluster.version())
+                .filter(|check| check.sql.is_some() && check.since <= cluster.version())
                 .collect();
             controls.push(control::run(auditor, &checks).await);
         }
         facts.push(cluster.facts());
-        stores.extend(cluster.into_stores());
+        stores.extend(cluster.stores().iter().cloned());
+        identities.push(cluster.identity());
+        versions.extend(cluster.versions());
+        clusters.push(cluster);
     }
+    besides::twins(&identities, settings, &mut tallies);
+    skew::check(&versions, settings, &mut tallies);
     if settings.live {
         probe(&stores, settings, &mut tallies, &mut coverage, progress).await;
-    } else {
-        for check in settings.wanted(Family::Live) {
-            tallies.skip(check.id, "it was switched off (--static)");
+        besides::probe(&stores, settings, &mut tallies, progress).await;
+        for cluster in &mut clusters {
+            cluster.again(&mut tallies).await;
         }
+    } else {
+        besides::off(settings, &mut tallies);
         not_tested.insert(NotTested {
             what: "what happens when it is tried".into(),
             why: "live probes were switched off (--static)".into(),
         });
     }
-    let mut control = merge(controls, settings);
+    let asked = settings.wanted(Family::Redis);
+    let part = redis::check(inventory, &settings.redis, &asked, &|done, total| {
+        progress("the keys of Redis", done, total);
+    })
+    .await;
+    let mut planted = part.planted.clone();
+    let mut servers = tallies.take(part, &mut not_tested);
+    progress("the virtual hosts of RabbitMQ", 0, 0);
+    let asked = settings.wanted(Family::Rabbitmq);
+    let trials = settings.live.then_some(rabbitmq::Trials {
+        derangements: settings.derangements,
+        exhaustive: settings.exhaustive,
+        seed: settings.seed,
+        jobs: settings.jobs,
+    });
+    let part = rabbitmq::check(inventory, &settings.rabbitmq, &asked, trials).await;
+    planted.extend(part.planted.clone());
+    servers.extend(tallies.take(part, &mut not_tested));
+    let mut control = merge(controls, settings, &planted);
     products::probe(
         settings,
         &mut tallies,
@@ -205,6 +247,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             tenants,
             stores: inventory.stores.len(),
             clusters: facts,
+            servers,
         },
         coverage,
         control,
@@ -220,7 +263,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
 /// What no run of this version looks at.
 const NEVER: &[(&str, &str)] = &[
     (
-        "MongoDB, RabbitMQ, Kafka and object stores",
+        "MongoDB, Kafka and object stores",
         "the check does not speak to them",
     ),
     (
@@ -253,8 +296,37 @@ fn pairs_on_clusters(inventory: &Inventory) -> u64 {
         .sum()
 }
 
-/// One answer for the controls of all clusters: the weakest counts.
-fn merge(controls: Vec<Control>, settings: &Settings) -> Control {
+/// One answer for the controls of all clusters, and for breaches that were planted in readings: the
+/// weakest counts.
+fn merge(
+    controls: Vec<Control>,
+    settings: &Settings,
+    planted: &BTreeMap<&'static str, bool>,
+) -> Control {
+    let mut whole = merge_clusters(controls, settings);
+    let missed = planted.iter().filter(|(_, found)| !**found);
+    let missed: Vec<String> = missed.map(|(id, _)| (*id).to_owned()).collect();
+    // Where nothing is asked of a catalogue, the readings are all that can be controlled.
+    let only_readings = !settings
+        .wanted_all()
+        .iter()
+        .any(|check| check.sql.is_some());
+    if whole.state == ControlState::Impossible && only_readings && !planted.is_empty() {
+        whole.state = ControlState::Detected;
+        whole.reason = String::new();
+    }
+    if whole.state == ControlState::Detected || !missed.is_empty() {
+        whole.planted += planted.len();
+        whole.detected += planted.len() - missed.len();
+    }
+    if !missed.is_empty() {
+        whole.state = ControlState::Missed;
+        whole.missed.extend(missed);
+    }
+    whole
+}
+
+fn merge_clusters(controls: Vec<Control>, settings: &Settings) -> Control {
     let mut whole = Control {
         state: if settings.control {
             ControlState::Impossible
@@ -380,11 +452,19 @@ async fn probe(
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
         .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
-        .buffer_unordered(settings.jobs.max(1));
+        .buffer_unordered(settings.at_once());
     let mut done = 0;
+    let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     while let Some((store, outcome)) = results.next().await {
         done += 1;
         progress("trying the tenants' own logins", done, total);
+        if let Some(user) = outcome.user.as_ref().filter(|user| **user != store.login) {
+            let place = (store.cluster(), user.clone());
+            landed
+                .entry(place)
+                .or_default()
+                .insert(store.tenant.clone());
+        }
         if outcome.tried.contains_key("PG-205") {
             coverage.logins_tried += 1;
         }
@@ -397,6 +477,7 @@ async fn probe(
             .sum::<u64>();
         tallies.tried(outcome, settings);
     }
+    besides::landed(landed, coverage.logins_tried, settings, tallies);
     coverage.connections = coverage
         .connections
         .max(u32::try_from(settings.jobs).unwrap_or(u32::MAX));

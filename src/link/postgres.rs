@@ -13,7 +13,7 @@ use super::LinkError;
 use super::tls::Verify;
 use crate::secret::Secret;
 
-pub use pool::{Pool, PoolError, PooledSession};
+pub use pool::{Pool, PoolError, PooledSession, SessionUse};
 pub use session::{ConnectError, Session};
 
 /// Longest time to reach a server and log in.

@@ -10,9 +10,10 @@ use rustls::crypto::{
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::LinkError;
+use crate::secret::Secret;
 
 /// How much of the server's certificate is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,15 @@ pub enum Verify {
     Host,
 }
 
+/// A certificate that a client shows, with its key.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// The certificate, and those that issued it: PEM.
+    pub certificate_pem: String,
+    /// Its private key: PEM.
+    pub key_pem: Secret,
+}
+
 /// Installs aws-lc-rs as the process's crypto provider; later calls do nothing.
 ///
 /// Call it on network paths only: commands that stay offline must not pay for it.
@@ -35,6 +45,30 @@ pub fn install() {
 /// Returns a client configuration that trusts `ca_pem`, or the system's roots when absent.
 pub fn client_config(ca_pem: Option<&str>) -> Result<Arc<ClientConfig>, LinkError> {
     client_config_verifying(ca_pem, Verify::Host)
+}
+
+/// Returns a client configuration that trusts `ca_pem`, or the system's roots when absent, and
+/// shows who we are to a server that asks.
+pub fn client_config_as(
+    ca_pem: Option<&str>,
+    identity: &ClientIdentity,
+) -> Result<ClientConfig, LinkError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| failure(&format!("the client certificate is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(failure(&"the client certificate holds no certificate"));
+    }
+    // What is wrong with a key is not quoted.
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.expose().as_bytes())
+        .map_err(|_| failure(&"the client key holds no private key in PEM"))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failure(&error))?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| failure(&format!("the client certificate and key: {error}")))
 }
 
 /// Returns a client configuration that checks as much of the certificate as `verify` says.

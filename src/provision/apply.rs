@@ -17,6 +17,7 @@ use super::plan::{DatabaseSpec, Step};
 use super::{Cluster, prove};
 use crate::contract::admin::Claim;
 use crate::contract::wire::IsolationMode;
+use crate::link::postgres::SessionUse;
 use crate::secret::Secret;
 
 pub use error::ProvisionError;
@@ -46,6 +47,13 @@ impl Provisioner {
     /// Returns the cluster called `name`.
     pub fn cluster(&self, name: &str) -> Result<&Cluster, ProvisionError> {
         Ok(&self.link(name)?.cluster)
+    }
+
+    /// Returns how the kept sessions with each cluster are used, by its name.
+    pub fn sessions(&self) -> impl Iterator<Item = (&str, SessionUse)> {
+        self.links
+            .iter()
+            .map(|link| (link.cluster.name.as_str(), link.sessions()))
     }
 
     fn link(&self, name: &str) -> Result<&ClusterLink, ProvisionError> {

@@ -5,16 +5,21 @@
 //! that wait for it, so that its price is shared. Without an answer nothing that is remembered is
 //! given: a suspension that another server acknowledged holds here at once, or not at all.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::registry::{Registry, RegistryError};
-use super::service::Answers;
+use super::service::{Answers, Tenancy};
 
 /// Pause after a failure, so that a registry that is away is not asked without end.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often in a row nobody may have come before the question is asked.
+const QUIET: u32 = 2;
+/// Longest time that the question is held back.
+const LONGEST: Duration = Duration::from_millis(1);
 
 type Waiting = oneshot::Sender<Result<(), RegistryError>>;
 
@@ -30,7 +35,7 @@ impl Freshness {
     pub(crate) async fn wait(&self) -> Result<(), RegistryError> {
         let (sender, receiver) = oneshot::channel();
         {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.lock();
             waiting.push(sender);
             if waiting.len() == 1 {
                 self.bell.notify_one();
@@ -41,28 +46,49 @@ impl Freshness {
             .unwrap_or_else(|_| Err(RegistryError::Unavailable("the server stops".into())))
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets requests that are ready to run join the next question, until `enough` of them wait or
+    /// nobody else comes: the question costs as much for one as for many.
+    async fn gather(&self, enough: usize) {
+        let (begun, mut known, mut quiet) = (Instant::now(), self.lock().len(), 0);
+        while known > 0 && known < enough && quiet < QUIET && begun.elapsed() < LONGEST {
+            tokio::task::yield_now().await;
+            let now = self.lock().len();
+            quiet = if now == known { quiet + 1 } else { 0 };
+            known = now;
+        }
+    }
+
     fn take(&self) -> Vec<Waiting> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
     }
 }
 
 /// Asks for those who wait, for ever.
-pub(crate) async fn watch(
-    freshness: Arc<Freshness>,
-    registry: Arc<dyn Registry>,
-    answers: Arc<Answers>,
-) {
+pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
+    let registry = tenancy.registry.as_ref();
     // Number of the last change that is known here; `None` when nothing is.
     let mut known = None;
+    // Half of those who ask at the same time: while one half waits for its answer, the other is
+    // served.
+    let mut enough = 0;
     loop {
         freshness.bell.notified().await;
         loop {
+            freshness.gather(enough).await;
             let waiting = freshness.take();
             if waiting.is_empty() {
                 break;
             }
-            let outcome = ask(registry.as_ref(), &answers, &mut known).await;
+            let outcome = ask(registry, &tenancy.answers, &mut known).await;
             let failed = outcome.is_err();
+            enough = usize::midpoint(waiting.len(), freshness.lock().len());
+            tenancy
+                .metrics
+                .freshness_asked(waiting.len() as u64, !failed);
             for waiter in waiting {
                 // Whoever asked may have gone.
                 let _ = waiter.send(outcome.clone());

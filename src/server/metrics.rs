@@ -14,7 +14,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry as Figures;
 
 use super::process::Process;
-use super::registry::{Registry, model::now};
+use super::registry::model::now;
+use super::service::Tenancy;
+use crate::link::postgres::SessionUse;
 
 /// Upper bounds of the latency buckets in seconds.
 const BUCKETS: [f64; 12] = [
@@ -53,6 +55,17 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Place {
+    place: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PlaceState {
+    place: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Ended {
     kind: &'static str,
     state: &'static str,
@@ -79,6 +92,24 @@ pub(crate) struct Metrics {
     too_long: Counter,
     connections: Connections,
     certificate: Certificate,
+    sessions: Sessions,
+    freshness: Questions,
+    interrupted: Gauge,
+}
+
+/// How sessions with PostgreSQL, or with the registry's file, are used.
+#[derive(Debug, Default)]
+struct Sessions {
+    open: Family<PlaceState, Gauge>,
+    most: Family<Place, Gauge>,
+    waiting: Family<Place, Gauge>,
+}
+
+/// Questions whether what is remembered of the registry is still true.
+#[derive(Debug, Default)]
+struct Questions {
+    asked: Family<Outcome, Counter>,
+    served: Counter,
 }
 
 /// Figures of the listener.
@@ -120,6 +151,9 @@ impl Metrics {
             too_long: Counter::default(),
             connections: Connections::default(),
             certificate: Certificate::default(),
+            sessions: Sessions::default(),
+            freshness: Questions::default(),
+            interrupted: Gauge::default(),
         };
         let f = &mut metrics.figures;
         f.register(
@@ -183,6 +217,11 @@ impl Metrics {
             metrics.publish_failures.clone(),
         );
         f.register(
+            "publishing_interrupted",
+            "1 while events are kept back because Redis or the registry fails",
+            metrics.interrupted.clone(),
+        );
+        f.register(
             "active_answers_too_long",
             "Lists of active tenants longer than what Lerian's client library reads",
             metrics.too_long.clone(),
@@ -193,6 +232,8 @@ impl Metrics {
             metrics.registry_errors.clone(),
         );
         metrics.connections.register(f);
+        metrics.sessions.register(f);
+        metrics.freshness.register(f);
         f.register(
             "build",
             "Version of the program",
@@ -251,6 +292,21 @@ impl Metrics {
     /// Counts an attempt to publish that failed.
     pub(crate) fn publish_failed(&self) {
         self.publish_failures.inc();
+    }
+
+    /// Notes whether events are kept back because something fails.
+    pub(crate) fn publishing_interrupted(&self, interrupted: bool) {
+        self.interrupted.set(interrupted.into());
+    }
+
+    /// Counts a question whether what is remembered is still true, and the requests it was for.
+    pub(crate) fn freshness_asked(&self, requests: u64, answered: bool) {
+        let result = if answered { "answered" } else { "failed" };
+        self.freshness
+            .asked
+            .get_or_create(&Outcome { result })
+            .inc();
+        self.freshness.served.inc_by(requests);
     }
 
     /// Counts an accepted connection.
@@ -313,7 +369,12 @@ impl Metrics {
     }
 
     /// Returns every figure as Prometheus text; those of the registry as of now.
-    pub(crate) async fn render(&self, registry: &dyn Registry) -> String {
+    pub(crate) async fn render(&self, tenancy: &Tenancy) -> String {
+        let registry = tenancy.registry.as_ref();
+        self.sessions.take("registry", registry.sessions());
+        for (cluster, usage) in tenancy.provisioner.sessions() {
+            self.sessions.take(&format!("cluster {cluster}"), usage);
+        }
         match registry.statistics().await {
             Ok(statistics) => {
                 for (state, count) in statistics.operations {
@@ -360,6 +421,57 @@ impl Connections {
             "connections_cut",
             "Connections that the server ended, by reason",
             self.cut.clone(),
+        );
+    }
+}
+
+impl Sessions {
+    fn register(&self, figures: &mut Figures) {
+        figures.register(
+            "sessions_open",
+            "Sessions that are kept, by place and state",
+            self.open.clone(),
+        );
+        figures.register(
+            "sessions_limit",
+            "Most sessions that can be kept, by place",
+            self.most.clone(),
+        );
+        figures.register(
+            "sessions_waiting",
+            "Callers that wait for a session, by place",
+            self.waiting.clone(),
+        );
+    }
+
+    fn take(&self, place: &str, usage: SessionUse) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let place = place.to_owned();
+        for (state, count) in [("idle", usage.idle), ("busy", usage.busy)] {
+            let place = place.clone();
+            self.open
+                .get_or_create(&PlaceState { place, state })
+                .set(number(count));
+        }
+        let place = Place { place };
+        self.most.get_or_create(&place).set(number(usage.most));
+        self.waiting
+            .get_or_create(&place)
+            .set(number(usage.waiting));
+    }
+}
+
+impl Questions {
+    fn register(&self, figures: &mut Figures) {
+        figures.register(
+            "freshness_questions",
+            "Questions to the registry whether what is remembered is still true, by result",
+            self.asked.clone(),
+        );
+        figures.register(
+            "freshness_requests",
+            "Requests that such a question was for",
+            self.served.clone(),
         );
     }
 }

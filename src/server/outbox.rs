@@ -110,6 +110,7 @@ pub(crate) async fn dispatch(
                     tracing::info!("events are published again");
                 }
                 failures = 0;
+                tenancy.metrics.publishing_interrupted(false);
                 let longest = tenancy.registry.look_every();
                 held_until.map_or(longest, |at| at.duration_since(Instant::now()).min(longest))
             }
@@ -128,6 +129,7 @@ pub(crate) async fn dispatch(
                     .min(PAUSE.1)
                     .mul_f64(rand::random_range(0.5..1.0));
                 failures += 1;
+                tenancy.metrics.publishing_interrupted(true);
                 // New events do not make Redis come back.
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

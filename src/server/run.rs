@@ -70,7 +70,6 @@ pub(super) async fn serve(
     }
     let (close, closing) = watch::channel(false);
     lived(registry.as_ref(), actions::SERVER_START).await;
-    let answers = Arc::new(Answers::default());
     let signals = registry.signals();
     let freshness = signals.is_some().then(|| Arc::new(Freshness::default()));
     let tenancy = Arc::new(Tenancy {
@@ -79,7 +78,7 @@ pub(super) async fn serve(
         provisioner: Provisioner::new(settings.clusters.clone()),
         clusters: settings.clusters,
         vault,
-        answers: Arc::clone(&answers),
+        answers: Answers::default(),
         freshness: freshness.clone(),
         metrics,
         rotation_grace: settings.rotation_grace,
@@ -151,8 +150,10 @@ pub(super) async fn serve(
         watching.push(tokio::spawn(hear(Arc::clone(&tenancy), signals)));
     }
     if let Some(freshness) = freshness {
-        let registry = Arc::clone(&tenancy.registry);
-        watching.push(tokio::spawn(freshness::watch(freshness, registry, answers)));
+        watching.push(tokio::spawn(freshness::watch(
+            freshness,
+            Arc::clone(&tenancy),
+        )));
     }
     // Dropped with this future, however it ends: nothing goes on without the server.
     let _guard = AbortOnDrop(
@@ -315,16 +316,14 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
             });
         }
     };
-    let digests = settings
+    let digests: Vec<String> = settings
         .api_keys
         .iter()
         .filter(|key| !key.is_empty())
         .map(|key| stored_digest(&vault, key.expose()))
         .collect();
-    if settings.access.forget_api_keys {
-        registry.forget_api_keys().await.map_err(read)?;
-    }
-    let stored = registry.api_keys(digests).await.map_err(read)?;
+    let replaced = (settings.access.forget_api_keys || !digests.is_empty()).then_some(digests);
+    let stored = registry.api_keys(replaced).await.map_err(read)?;
     let keys = ApiKeys::new(&stored, settings.access.rate_limit);
     keys.refresh(registry.as_ref()).await.map_err(read)?;
     if !keys.has_operator() {

@@ -12,6 +12,7 @@
 #![allow(unused_imports, reason = "each test file uses a part")]
 
 mod process;
+mod rabbit;
 mod sandbox;
 pub(crate) mod schema;
 mod script;
@@ -21,6 +22,7 @@ pub(crate) mod stack;
 mod terminal;
 
 pub(crate) use process::ServerProcess;
+pub(crate) use rabbit::Rabbit;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;

@@ -1,7 +1,9 @@
 //! Real servers for the tests.
 
+use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 
+use lerianctl::devstack::programs::find_postgres;
 use lerianctl::devstack::temporary::{self, Temporary};
 use lerianctl::devstack::{DevstackError, Programs, postgres, redis, redis_cluster};
 use lerianctl::link::postgres::PostgresEndpoint;
@@ -45,6 +47,16 @@ impl Postgres {
     pub(crate) fn private() -> Temporary<postgres::Postgres> {
         let programs = &programs().postgres;
         started(block_on(temporary::postgres(programs, temp_folder())))
+    }
+
+    /// Starts a server for one test with the programs in `folder`.
+    #[must_use]
+    pub(crate) fn private_of(folder: &Path) -> Temporary<postgres::Postgres> {
+        let programs = find_postgres("".as_ref(), Some(folder))
+            .unwrap_or_else(|| panic!("there is no PostgreSQL in {}", folder.display()));
+        started(block_on(async move {
+            temporary::postgres(&programs, temp_folder()).await
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::{server, topics};
+use crate::cli::topics;
 use crate::config::variables::{self, Owner};
 
 /// Returns the reference, between the README's markers without them.
@@ -36,8 +36,8 @@ pub fn markdown() -> String {
         text.push('\n');
     }
     text.push_str("Of `lerianctl server start`:\n\n| variable | meaning |\n| --- | --- |\n");
-    for (name, meaning) in server::VARIABLES {
-        row(&mut text, &[&code(name), meaning]);
+    for variable in variables::SERVER_VARIABLES {
+        row(&mut text, &[&code(variable.name), variable.doc]);
     }
     text.push_str(
         "\n## Exit statuses\n\n| status | kind | when | a script should |\n| --- | --- | --- | --- |\n",

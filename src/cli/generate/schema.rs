@@ -12,13 +12,14 @@ use crate::cli::invocation::Invocation;
 use crate::output::Report;
 use crate::output::document::API_VERSION;
 
-/// Print the JSON Schema of a kind of document
+/// Print the JSON Schema of a kind of document, or of the config file
 ///
-/// Without a kind, the kinds are listed.
+/// Without a kind, the kinds are listed. `ConfigFile` is what editors want to check the config
+/// file with.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  lerianctl schema\n  lerianctl schema TenantList")]
 pub struct SchemaArgs {
-    /// Kind, as in `kind` of `-o json`
+    /// Kind, as in `kind` of `-o json`; or `ConfigFile`
     kind: Option<String>,
 }
 
@@ -136,6 +137,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::token::inspect::InspectReport>(),
         of::<at::token::mint::TokenReport>(),
         of::<at::version::VersionReport>(),
+        ("ConfigFile", crate::config::schema::schema()),
         ("DevEnv", envelope("DevEnv", written::<VariablesDocument>())),
         ("Error", envelope("Error", written::<ErrorDocument>())),
         ("Ready", envelope("Ready", written::<ReadyDocument>())),

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::rabbitmq::RabbitmqArgs;
+use super::redis::RedisArgs;
 use super::written::ReportArgs;
 use super::{fleet, show, view};
 use crate::cli::complete;
@@ -28,7 +32,8 @@ const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Prove, or refute, that no tenant reaches another's data
 ///
 /// Compares what tenants are handed, reads the catalogues of every cluster and database, and tries
-/// with the tenants' own logins what must fail. All pairs of tenants are proved from the catalogues;
+/// with the tenants' own logins what must fail; looks at keys, users and subscribers of Redis, where
+/// one is configured. All pairs of tenants are proved from the catalogues;
 /// live probes confirm random ones, all with --exhaustive. Nothing is written to a tenant's data;
 /// what could write is rolled back. In each run breaches are planted in a transaction that is rolled
 /// back, with a login that may do so (--postgres-url-file): only a checker that finds those is
@@ -84,6 +89,12 @@ pub struct CheckArgs {
     /// Plant no breach: for a login that may only read. The verdict is then at best "unproven"
     #[arg(long)]
     no_control: bool,
+
+    #[command(flatten)]
+    redis: RedisArgs,
+
+    #[command(flatten)]
+    rabbitmq: RabbitmqArgs,
 
     /// File of findings that somebody answers for, with owner, reason and last day
     #[arg(long, value_name = "FILE")]
@@ -173,11 +184,14 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
             format!("{} has no databases of tenants", inventory.source),
         ));
     }
+    settings.redis = args.redis.options(run_, args.exhaustive)?;
+    settings.rabbitmq = args.rabbitmq.options(run_)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
+    let since = Mutex::new((String::new(), Instant::now()));
     let outcome = run_.block_on(async {
         Ok::<_, Failure>(
             run(&inventory, &settings, &|text, done, total| {
-                progress.set(done, total, text);
+                progress.set(done, total, &with_rest(&since, text, done, total));
             })
             .await,
         )
@@ -197,6 +211,30 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     }
     args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
+}
+
+/// Work that takes less says no time.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// Adds how long the rest will take, once a part of it has shown how fast it goes.
+fn with_rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64) -> String {
+    let Ok(mut since) = since.lock() else {
+        return text.to_owned();
+    };
+    if since.0 != text {
+        *since = (text.to_owned(), Instant::now());
+    }
+    let elapsed = since.1.elapsed();
+    match (
+        u32::try_from(done),
+        u32::try_from(total.saturating_sub(done)),
+    ) {
+        (Ok(done), Ok(rest)) if done > 0 && rest > 0 && elapsed >= SHORT => {
+            let rest = elapsed / done * rest;
+            format!("{text}, about {} s left", rest.as_secs().max(1))
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// Returns true when every check that is wanted is about running products.

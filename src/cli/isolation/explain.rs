@@ -8,8 +8,8 @@ use clap_complete::engine::ArgValueCandidates;
 use super::view::wrapped;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
-use crate::isolation::control;
 use crate::isolation::model::Check;
+use crate::isolation::{control, rabbitmq, redis};
 use crate::output::{Report, Tone, View};
 
 /// Explain a check: its claim, why it matters, how it looks, what mends it
@@ -32,7 +32,9 @@ pub fn explain(args: &ExplainArgs) -> Result<CheckReport, Failure> {
     let check = super::check::known(&args.id)?;
     Ok(CheckReport {
         check,
-        controlled: control::planted().contains(check.id),
+        controlled: control::planted().contains(check.id)
+            || redis::planted().contains(check.id)
+            || rabbitmq::planted().contains(check.id),
         query: args.query,
     })
 }
@@ -74,7 +76,9 @@ impl Report for CheckReport {
         for line in wrapped(&facts.join(" · "), width) {
             out.paint(Tone::Dim, line).line();
         }
-        let control = if self.controlled {
+        let control = if self.controlled && check.sql.is_none() {
+            "A breach of this kind is planted in each run, in what a server answers and never on a server, and has to be found."
+        } else if self.controlled {
             "A breach of this kind is planted in each run, in a transaction that is rolled back, and has to be found."
         } else if check.family.as_str() == "http" {
             "A product inside of this program makes this mistake in each run, and has to be found; each refusal stands between two requests that must succeed."
@@ -127,6 +131,7 @@ fn place(check: &Check) -> &'static str {
         "database" => "the catalogues of each database",
         "live" => "what happens when it is tried",
         "http" => "what a running product answers",
-        _ => "Redis",
+        "redis" => "Redis",
+        _ => "RabbitMQ",
     }
 }

@@ -11,7 +11,7 @@ use crate::client::{ClientError, ErrorKind, TenantManager, TenantQuery};
 use crate::contract::admin::{DatabaseRecord, TenantRecord, TenantStatus};
 use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
-use crate::isolation::inventory::{Inventory, Replica, Store, parse_file};
+use crate::isolation::inventory::{Inventory, Messaging, Record, Replica, Store, parse_file};
 use crate::secret::Secret;
 
 /// Largest inventory file.
@@ -51,7 +51,16 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         stores.push(store.into_store(password));
     }
     sort(&mut stores);
+    let mut messaging = Vec::new();
+    for one in file.rabbitmq {
+        let password = match &one.password_file {
+            Some(file) => Some(run.read_secret(&folder.join(file), "the password")?),
+            None => None,
+        };
+        messaging.push(one.into_messaging(password));
+    }
     Ok(Inventory {
+        messaging,
         stores,
         complete: file.complete,
         source: format!("inventory file {}", path.display()),
@@ -121,6 +130,12 @@ async fn with_extension(
 ) -> Result<(), ClientError> {
     let mut asked = Vec::new();
     for tenant in records {
+        inventory.records.push(Record {
+            tenant: tenant.slug.to_string(),
+            id: tenant.id.to_string(),
+            status: tenant.status.as_str().to_owned(),
+            environment: tenant.environment.to_string(),
+        });
         for association in tenant.services {
             if !services.is_empty() && !services.contains(&association.service) {
                 continue;
@@ -159,6 +174,9 @@ async fn with_extension(
             }
         };
         let handed_out = config.is_some();
+        if let Some(config) = &config {
+            add_messaging(inventory, &asked.name, config);
+        }
         for record in &asked.databases {
             let connection = config
                 .as_ref()
@@ -312,6 +330,13 @@ async fn by_contract(
             } else {
                 config.tenant_slug.clone()
             };
+            inventory.records.push(Record {
+                tenant: name.clone(),
+                id: tenant.id.clone(),
+                status: "active".into(),
+                environment: String::new(),
+            });
+            add_messaging(inventory, &name, &config);
             for (module, databases) in &config.databases {
                 let Some(given) = &databases.postgresql else {
                     continue;
@@ -346,4 +371,40 @@ async fn by_contract(
         }
     }
     Ok(())
+}
+
+/// Adds the virtual hosts of a tenant's connections: by module, or else the older single one.
+fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
+    let modules = config.rabbitmq.as_ref().and_then(|value| value.as_object());
+    let legacy = config
+        .messaging
+        .as_ref()
+        .and_then(|value| value.get("rabbitmq"));
+    let found: Vec<&serde_json::Value> = match modules {
+        Some(modules) if !modules.is_empty() => modules.values().collect(),
+        _ => legacy.into_iter().collect(),
+    };
+    for value in found {
+        let text = |name: &str| {
+            let text = value.get(name).and_then(serde_json::Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let tls = value.get("tls").and_then(serde_json::Value::as_bool);
+        let port = value.get("port").and_then(serde_json::Value::as_u64);
+        let one = Messaging {
+            tenant: tenant.to_owned(),
+            host: text("host"),
+            port: port
+                .and_then(|port| u16::try_from(port).ok())
+                .unwrap_or(5672),
+            vhost: text("vhost"),
+            username: text("username"),
+            password: Some(Secret::new(text("password"))).filter(|password| !password.is_empty()),
+            tls: tls.unwrap_or(false),
+            ca_pem: None,
+        };
+        if !inventory.messaging.contains(&one) {
+            inventory.messaging.push(one);
+        }
+    }
 }

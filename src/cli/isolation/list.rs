@@ -56,7 +56,8 @@ impl Report for CheckListReport {
                     "database" => "Catalogues of a database",
                     "live" => "Tried with the tenants' own logins",
                     "http" => "Probes of running products",
-                    _ => "Redis",
+                    "redis" => "Redis",
+                    _ => "RabbitMQ",
                 };
                 out.paint(Tone::Strong, title).line();
                 family = Some(check.family);

@@ -8,6 +8,8 @@ pub mod fleet;
 mod http;
 pub mod list;
 mod products;
+pub mod rabbitmq;
+pub mod redis;
 pub mod show;
 pub mod verify_report;
 mod view;

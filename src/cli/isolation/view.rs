@@ -53,11 +53,15 @@ fn headline(outcome: &Isolation, out: &mut View, width: usize) {
         out.paint(tone, line).line();
     }
     let fleet = &outcome.fleet;
-    let servers: Vec<String> = fleet
+    let clusters = fleet
         .clusters
         .iter()
-        .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address))
-        .collect();
+        .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address));
+    let others = fleet
+        .servers
+        .iter()
+        .map(|server| format!("{} {} at {}", server.kind, server.version, server.address));
+    let servers: Vec<String> = clusters.chain(others).collect();
     paragraph(out, width, "", &outcome.because);
     let mut parts = vec![
         format!("{} tenants", fleet.tenants.len()),

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{MASTER_KEY_VARIABLE, PREVIOUS_MASTER_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
+use crate::config::variables::{SERVER_MASTER_KEY, SERVER_PREVIOUS_MASTER_KEY};
 use crate::config::{SecretReference, SecretSource as _};
 use crate::secret::Secret;
 use crate::server::{LocalKey, MasterKey};
@@ -47,7 +47,7 @@ impl MasterKeyArgs {
             run,
             self.master_key_file.as_ref(),
             self.master_key_command.as_deref(),
-            MASTER_KEY_VARIABLE,
+            SERVER_MASTER_KEY,
             "the master key",
         )?;
         let key = key.ok_or_else(|| {
@@ -61,7 +61,7 @@ impl MasterKeyArgs {
                 "openssl rand -hex 32 > master.key",
             )
             .hint(format!(
-                "then give it with `--master-key-file FILE`, `--master-key-command COMMAND` or {MASTER_KEY_VARIABLE}"
+                "then give it with `--master-key-file FILE`, `--master-key-command COMMAND` or {SERVER_MASTER_KEY}"
             ))
         })?;
         checked(key, "the master key")
@@ -73,7 +73,7 @@ impl MasterKeyArgs {
             run,
             self.previous_master_key_file.as_ref(),
             self.previous_master_key_command.as_deref(),
-            PREVIOUS_MASTER_KEY_VARIABLE,
+            SERVER_PREVIOUS_MASTER_KEY,
             "the previous master key",
         )?
         .map(|key| checked(key, "the previous master key"))

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::REGISTRY_URL_VARIABLE;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
+use crate::config::variables::SERVER_REGISTRY_URL;
 use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
 use crate::server::RegistryPlace;
@@ -41,7 +41,7 @@ impl RegistryArgs {
             Some(path) => Some(run.read_secret(path, "the URL of the registry")?),
             None => run
                 .environment
-                .variable(REGISTRY_URL_VARIABLE)
+                .variable(SERVER_REGISTRY_URL)
                 .map(Secret::new),
         };
         if let Some(url) = url {
@@ -69,7 +69,7 @@ impl RegistryArgs {
                 "a password does not belong on the command line: every process of this machine can read it there, and the shell keeps it in its history",
             )
             .hint(format!(
-                "write the URL to a private file and give `--registry-url-file FILE`, or set {REGISTRY_URL_VARIABLE}"
+                "write the URL to a private file and give `--registry-url-file FILE`, or set {SERVER_REGISTRY_URL}"
             )));
         }
         Ok(self.on_postgres(endpoint))

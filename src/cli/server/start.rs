@@ -12,10 +12,10 @@ use super::master::MasterKeyArgs;
 use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
 use super::tokens::TokenArgs;
-use super::{POSTGRES_URL_VARIABLE, SERVICE_KEY_VARIABLE};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
+use crate::config::variables::{SERVER_POSTGRES_URL, SERVER_SERVICE_KEY};
 use crate::contract::catalogue::Catalogue;
 use crate::link::postgres::PostgresEndpoint;
 use crate::provision::Cluster;
@@ -161,11 +161,11 @@ fn secret(
 fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> {
     let mut keys = Vec::new();
     if args.no_service_key {
-        if run.environment.variable(SERVICE_KEY_VARIABLE).is_some() {
+        if run.environment.variable(SERVER_SERVICE_KEY).is_some() {
             return Err(Failure::new(
                 Kind::Usage,
                 "usage",
-                format!("`--no-service-key` and {SERVICE_KEY_VARIABLE} exclude each other"),
+                format!("`--no-service-key` and {SERVER_SERVICE_KEY} exclude each other"),
             ));
         }
         return Ok(keys);
@@ -175,7 +175,7 @@ fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> 
     }
     keys.extend(
         run.environment
-            .variable(SERVICE_KEY_VARIABLE)
+            .variable(SERVER_SERVICE_KEY)
             .map(Secret::new),
     );
     if keys.is_empty() {
@@ -186,7 +186,7 @@ fn api_keys(run: &Invocation, args: &StartArgs) -> Result<Vec<Secret>, Failure> 
         )
         .hint_command("make one", "openssl rand -hex 32 > api.key")
         .hint(format!(
-            "then give it with `--service-key-file FILE` or {SERVICE_KEY_VARIABLE}"
+            "then give it with `--service-key-file FILE` or {SERVER_SERVICE_KEY}"
         )));
     }
     if let Some(short) = keys.iter().find(|key| key.expose().len() < 16) {
@@ -206,7 +206,7 @@ fn cluster(run: &Invocation, args: &StartArgs) -> Result<Cluster, Failure> {
     let url = secret(
         run,
         args.postgres_url_file.as_ref(),
-        POSTGRES_URL_VARIABLE,
+        SERVER_POSTGRES_URL,
         "the PostgreSQL URL",
     )?
     .ok_or_else(|| {
@@ -216,7 +216,7 @@ fn cluster(run: &Invocation, args: &StartArgs) -> Result<Cluster, Failure> {
             "there is no PostgreSQL cluster to place tenants on",
         )
         .hint(format!(
-            "give its postgres:// URL with `--postgres-url-file FILE` or {POSTGRES_URL_VARIABLE}"
+            "give its postgres:// URL with `--postgres-url-file FILE` or {SERVER_POSTGRES_URL}"
         ))
         .hint_command("to just try things", "lerianctl dev up")
     })?;

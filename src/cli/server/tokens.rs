@@ -8,16 +8,10 @@ use url::Url;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::config::is_loopback;
+use crate::config::variables::{
+    SERVER_AUTH_ADDRESS, SERVER_AUTH_AUDIENCE, SERVER_AUTH_ISSUER, SERVER_AUTH_JWKS,
+};
 use crate::server::{PermissionSource, TokenKeys, TokenSettings};
-
-/// Variable with the key set of tokens.
-pub const JWKS_VARIABLE: &str = "LERIANCTL_SERVER_AUTH_JWKS";
-/// Variable with the issuer of tokens.
-pub const ISSUER_VARIABLE: &str = "LERIANCTL_SERVER_AUTH_ISSUER";
-/// Variable with the audience of tokens.
-pub const AUDIENCE_VARIABLE: &str = "LERIANCTL_SERVER_AUTH_AUDIENCE";
-/// Variable with the address of the Access Manager that decides.
-pub const ADDRESS_VARIABLE: &str = "LERIANCTL_SERVER_AUTH_ADDRESS";
 
 /// Whose tokens are accepted
 #[derive(Debug, Args)]
@@ -87,8 +81,8 @@ impl TokenArgs {
             flag.clone()
                 .or_else(|| run.environment.variable(variable).map(str::to_owned))
         };
-        let decider = or(&self.auth_address, ADDRESS_VARIABLE);
-        let Some(jwks) = or(&self.auth_jwks, JWKS_VARIABLE) else {
+        let decider = or(&self.auth_address, SERVER_AUTH_ADDRESS);
+        let Some(jwks) = or(&self.auth_jwks, SERVER_AUTH_JWKS) else {
             if decider.is_some() || !self.auth_machine.is_empty() {
                 return Err(Failure::new(
                     Kind::Usage,
@@ -112,8 +106,8 @@ impl TokenArgs {
         };
         Ok(Some(TokenSettings {
             keys,
-            issuer: or(&self.auth_issuer, ISSUER_VARIABLE),
-            audience: or(&self.auth_audience, AUDIENCE_VARIABLE),
+            issuer: or(&self.auth_issuer, SERVER_AUTH_ISSUER),
+            audience: or(&self.auth_audience, SERVER_AUTH_AUDIENCE),
             permissions,
             machines: self.auth_machine.clone(),
         }))

@@ -172,7 +172,7 @@ mod tests {
         let good = include_str!("recipes/sample.toml");
         for (from, to) in [
             ("version = 1", "version = 2"),
-            ("product", "prodcut"),
+            ("product", "produce"),
             ("{id}", "1"),
             ("{marker}", "x"),
         ] {

@@ -6,9 +6,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio_postgres::Client;
 
+use super::besides::Identity;
+use super::skew::{self, Applied};
 use super::tally::Tallies;
 use super::{Progress, Settings};
-use crate::isolation::audit::{self, Answer, READ_ONLY, Refusal};
+use crate::isolation::audit::{self, Answer, READ_ONLY, Raw, Refusal};
+use crate::isolation::catalogue::known;
 use crate::isolation::inventory::{Inventory, Store, rows};
 use crate::isolation::model::{Check, Family, Finding};
 use crate::isolation::products::Room;
@@ -18,6 +21,12 @@ use crate::link::postgres::{PostgresEndpoint, Session};
 /// Checks that want more rights than a plain login has; without them they are skipped.
 const PRIVILEGED: &[&str] = &["PG-014", "PG-015"];
 
+/// Checks that are asked again at the end.
+const AGAIN: [&str; 2] = ["PG-002", "PG-007"];
+
+/// Tenants by role.
+type Owners = BTreeMap<String, Vec<String>>;
+
 pub(super) struct Cluster {
     facts: ClusterFacts,
     stores: Vec<Store>,
@@ -25,6 +34,10 @@ pub(super) struct Cluster {
     complete: bool,
     version: i32,
     room: Room,
+    recovering: bool,
+    started: String,
+    versions: Vec<Applied>,
+    first: BTreeMap<&'static str, Vec<Raw>>,
 }
 
 impl Cluster {
@@ -60,6 +73,10 @@ impl Cluster {
             complete: inventory.complete,
             version: 0,
             room: Room::default(),
+            recovering: false,
+            started: String::new(),
+            versions: Vec::new(),
+            first: BTreeMap::new(),
         }
     }
 
@@ -79,8 +96,80 @@ impl Cluster {
         self.facts.clone()
     }
 
-    pub(super) fn into_stores(self) -> Vec<Store> {
-        self.stores
+    pub(super) fn stores(&self) -> &[Store] {
+        &self.stores
+    }
+
+    /// Returns whose each role is.
+    fn owners(&self) -> Owners {
+        let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for store in &self.stores {
+            for role in std::iter::once(&store.login).chain(&store.roles) {
+                owners.entry(role).or_default().insert(&store.tenant);
+            }
+        }
+        let names = |tenants: BTreeSet<&str>| tenants.into_iter().map(ToOwned::to_owned).collect();
+        owners
+            .into_iter()
+            .map(|(role, tenants)| (role.to_owned(), names(tenants)))
+            .collect()
+    }
+
+    /// Returns what tells this server from others.
+    pub(super) fn identity(&self) -> Identity {
+        let tenants: BTreeSet<&String> = self.stores.iter().map(|store| &store.tenant).collect();
+        Identity {
+            address: self.facts.address.clone(),
+            system: self.facts.system.clone(),
+            started: self.started.clone(),
+            recovering: self.recovering,
+            tenants: tenants.into_iter().cloned().collect(),
+        }
+    }
+
+    /// Returns the versions of the migrations that were found.
+    pub(super) fn versions(&mut self) -> Vec<Applied> {
+        std::mem::take(&mut self.versions)
+    }
+
+    /// Asks again what may be reached, and tells what is otherwise than at the beginning.
+    pub(super) async fn again(&mut self, tallies: &mut Tallies) {
+        const ID: &str = "PG-215";
+        if self.first.is_empty() {
+            return;
+        }
+        let session = match self.reader(None).await {
+            Ok(session) => session,
+            Err(reason) => {
+                tallies.failed(ID, reason);
+                return;
+            }
+        };
+        let checks: Vec<&'static Check> = self.first.keys().map(|id| known(id)).collect();
+        let inventory = rows(&self.stores, self.complete);
+        let answers = audit::ask(&session, &checks, &inventory).await;
+        session.close().await;
+        for (check, answer) in answers {
+            match answer {
+                Ok(raw) => {
+                    tallies.looked(ID, 1);
+                    let key = |raw: &Raw| (raw.object.clone(), raw.roles.clone());
+                    let before: BTreeSet<_> = self.first[check.id].iter().map(key).collect();
+                    let after: BTreeSet<_> = raw.iter().map(key).collect();
+                    if before != after {
+                        let object = format!("what {} found", check.id);
+                        let mut finding = Finding::new(known(ID), &self.facts.address, object);
+                        finding.evidence = format!(
+                            "{} of it is new, and {} is gone, since the run began",
+                            after.difference(&before).count(),
+                            before.difference(&after).count()
+                        );
+                        tallies.find(vec![finding]);
+                    }
+                }
+                Err(refusal) => tallies.failed(ID, refusal.message),
+            }
+        }
     }
 
     /// Reads the catalogues of the cluster and of every database.
@@ -92,7 +181,8 @@ impl Cluster {
         progress: Progress<'_>,
     ) {
         progress("the catalogues of the cluster", 0, 0);
-        let checks = settings.wanted(Family::Cluster);
+        let mut checks = settings.wanted(Family::Cluster);
+        checks.retain(|check| check.sql.is_some());
         let session = match self.reader(None).await {
             Ok(session) => session,
             Err(reason) => {
@@ -118,7 +208,8 @@ impl Cluster {
         session.close().await;
         coverage.statements += applicable.len() as u64;
         coverage.connections = coverage.connections.max(1);
-        self.take(answers, "", tallies);
+        let owners = self.owners();
+        self.take(answers, &owners, "", tallies);
         self.databases(settings, tallies, coverage, progress).await;
     }
 
@@ -142,7 +233,8 @@ impl Cluster {
             .query_typed_one(
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
                  current_setting('max_connections')::bigint, \
-                 current_setting('superuser_reserved_connections')::bigint",
+                 current_setting('superuser_reserved_connections')::bigint, pg_is_in_recovery(), \
+                 pg_postmaster_start_time()::text",
                 &[],
             )
             .await
@@ -153,6 +245,8 @@ impl Cluster {
             most: row.get(2),
             reserved: row.get(3),
         };
+        self.recovering = row.get(4);
+        self.started = row.get(5);
         let marks = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles r \
                      WHERE shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'";
         let marked = session.query_typed(marks, &[]).await.map_err(refused)?;
@@ -219,7 +313,7 @@ impl Cluster {
                 session.close().await;
                 (database, asked, Ok(answers))
             })
-            .buffer_unordered(settings.jobs.max(1));
+            .buffer_unordered(settings.at_once());
         let mut done = 0;
         let mut taken = Vec::new();
         while let Some((database, asked, answer)) = answers.next().await {
@@ -239,8 +333,9 @@ impl Cluster {
             }
         }
         drop(answers);
+        let owners = self.owners();
         for (database, answer) in taken {
-            self.take(answer, &database, tallies);
+            self.take(answer, &owners, &database, tallies);
         }
         let at_once = u32::try_from(
             settings
@@ -251,21 +346,26 @@ impl Cluster {
     }
 
     /// Turns answers into findings, with roles as tenants.
-    fn take(&self, answers: Vec<Answer>, database: &str, tallies: &mut Tallies) {
-        let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for store in &self.stores {
-            for role in std::iter::once(&store.login).chain(&store.roles) {
-                owners.entry(role).or_default().insert(&store.tenant);
-            }
-        }
-        let tenants_of = |role: &str| -> Vec<String> {
-            let found = owners.get(role).into_iter().flatten();
-            found.map(ToString::to_string).collect()
-        };
+    fn take(
+        &mut self,
+        answers: Vec<Answer>,
+        owners: &Owners,
+        database: &str,
+        tallies: &mut Tallies,
+    ) {
+        let tenants_of = |role: &str| owners.get(role).cloned().unwrap_or_default();
         for (check, answer) in answers {
             match answer {
+                // What was applied is compared when all databases have been read.
+                Ok(raw) if check.id == skew::ID => {
+                    let read = |raw: &Raw| Applied::read(&self.stores, database, raw);
+                    self.versions.extend(raw.iter().flat_map(read));
+                }
                 Ok(raw) => {
                     tallies.looked(check.id, 1);
+                    if AGAIN.contains(&check.id) {
+                        self.first.insert(check.id, raw.clone());
+                    }
                     let findings: Vec<Finding> = raw
                         .into_iter()
                         .map(|raw| raw.finding(check, &self.facts.address, &tenants_of))

@@ -7,7 +7,8 @@ use crate::isolation::http;
 use crate::isolation::inventory::Store;
 use crate::isolation::live::Outcome;
 use crate::isolation::model::{Check, CheckResult, Family, Finding, Severity, Verdict};
-use crate::isolation::report::{Control, ControlState, NotTested};
+use crate::isolation::part::Part;
+use crate::isolation::report::{Control, ControlState, NotTested, ServerFacts};
 
 #[derive(Default)]
 struct Tally {
@@ -15,6 +16,7 @@ struct Tally {
     out_of: u64,
     errors: Vec<String>,
     skipped: Vec<String>,
+    unclear: Vec<String>,
     unproven: Vec<String>,
 }
 
@@ -54,6 +56,11 @@ impl Tallies {
         tally.out_of += places;
     }
 
+    /// Notes that there are `places` to look at.
+    pub(super) fn expect(&mut self, id: &'static str, places: u64) {
+        self.of(id).out_of += places;
+    }
+
     /// Notes that `places` were looked at, or why there are none.
     pub(super) fn looked_or(&mut self, id: &'static str, places: u64, reason: &str) {
         if places == 0 {
@@ -73,6 +80,25 @@ impl Tallies {
     /// Notes that the reader may not look there, or that it does not apply.
     pub(super) fn skip(&mut self, id: &'static str, reason: impl Into<String>) {
         self.of(id).skipped.push(reason.into());
+    }
+
+    /// Takes what the checks of another kind of server came to; returns the servers.
+    pub(super) fn take(
+        &mut self,
+        part: Part,
+        not_tested: &mut BTreeSet<NotTested>,
+    ) -> Vec<ServerFacts> {
+        for (id, looked) in part.looked {
+            let tally = self.of(id);
+            tally.looked += looked.looked;
+            tally.out_of += looked.out_of;
+            tally.errors.extend(looked.failed);
+            tally.skipped.extend(looked.skipped);
+            tally.unclear.extend(looked.unclear);
+        }
+        self.findings.extend(part.findings);
+        not_tested.extend(part.gaps);
+        part.servers
     }
 
     pub(super) fn find(&mut self, findings: Vec<Finding>) {
@@ -132,6 +158,7 @@ impl Tallies {
         self.of("PG-203").out_of += inside;
         self.of("PG-204").out_of += inside;
         self.of("PG-205").out_of += n;
+        self.of("PG-214").out_of += n;
         self.of("PB-02").out_of += stores.iter().filter(|s| s.schema.is_some()).count() as u64;
         self.of("PG-217").out_of += 1;
         self.of("PB-01").out_of += 1;
@@ -253,6 +280,9 @@ fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) ->
     }
     if asked && control.state == ControlState::Impossible {
         return (Verdict::Unproven, "no breach could be planted".into());
+    }
+    if let Some(reason) = tally.unclear.first() {
+        return (Verdict::Unproven, reason.clone());
     }
     if tally.looked < tally.out_of {
         let share = format!("{} of {} were tried", tally.looked, tally.out_of);

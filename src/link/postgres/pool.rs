@@ -13,6 +13,45 @@ use crate::link::LinkError;
 
 pub use deadpool_postgres::{Client as PooledSession, Pool, PoolError};
 
+/// How a set of sessions is used at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionUse {
+    /// Most that there can be.
+    pub most: usize,
+    /// Open, and free.
+    pub idle: usize,
+    /// Open, and working.
+    pub busy: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
+impl SessionUse {
+    /// Returns how a pool is used.
+    pub fn of(pool: &Pool) -> Self {
+        let status = pool.status();
+        Self {
+            most: status.max_size,
+            idle: status.available,
+            busy: status.size.saturating_sub(status.available),
+            waiting: status.waiting,
+        }
+    }
+}
+
+impl std::ops::Add for SessionUse {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            most: self.most + other.most,
+            idle: self.idle + other.idle,
+            busy: self.busy + other.busy,
+            waiting: self.waiting + other.waiting,
+        }
+    }
+}
+
 /// Longest time that a pool spends on handing out a session it has.
 const RECYCLE_DEADLINE: Duration = Duration::from_secs(2);
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::{ProvisionError, sql_error};
-use crate::link::postgres::{Pool, PooledSession, Session};
+use crate::link::postgres::{Pool, PooledSession, Session, SessionUse};
 use crate::provision::Cluster;
 
 /// Sessions kept in the maintenance database, and in each shared database.
@@ -57,6 +57,15 @@ impl ClusterLink {
             rights: OnceCell::new(),
             inside: Semaphore::new(INSIDE_AT_ONCE),
         }
+    }
+
+    /// Returns how the kept sessions are used.
+    pub(super) fn sessions(&self) -> SessionUse {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools
+            .values()
+            .map(SessionUse::of)
+            .fold(SessionUse::default(), std::ops::Add::add)
     }
 
     /// Returns a session in the database that the cluster is configured with.

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::auth::{Caller, CallerKind, Scope};
 use super::error::ApiError;
+use super::registry::keys::bootstrap_id;
 use super::registry::model::now;
 use super::registry::{AccessKey, Registry, RegistryError};
 use super::vault::Vault;
@@ -94,8 +95,7 @@ impl ApiKeys {
         let bootstrap = bootstrap
             .iter()
             .filter_map(|text| {
-                // Some characters of the keyed digest tell several keys apart and say nothing.
-                let id = format!("bootstrap-{}", text.get(..8)?);
+                let id = bootstrap_id(text)?;
                 let caller = Caller::new(
                     CallerKind::BootstrapKey,
                     &id,

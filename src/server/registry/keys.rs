@@ -2,11 +2,42 @@
 
 use jiff::Timestamp;
 
+use super::model::now;
 use super::{RegistryError, Replay};
+use crate::audit::actions;
 use crate::contract::audit::AuditRecord;
 use crate::contract::keys::{KeyRecord, KeyState};
 use crate::contract::permission::Role;
 use crate::contract::{Environment, ServiceName};
+
+/// Returns the public id of a key that servers are started with: some characters of its keyed
+/// digest tell several apart and say nothing.
+pub(crate) fn bootstrap_id(digest: &str) -> Option<String> {
+    Some(format!("bootstrap-{}", digest.get(..8)?))
+}
+
+/// Returns what the audit log tells when the keys that servers are started with are replaced;
+/// nothing when they stay the same.
+pub(crate) fn bootstrap_replaced(before: &[String], after: &[String]) -> Option<AuditRecord> {
+    let named = |some: &[String], others: &[String]| -> Vec<String> {
+        let new = some.iter().filter(|digest| !others.contains(digest));
+        new.filter_map(|digest| bootstrap_id(digest)).collect()
+    };
+    let changes = [
+        ("accepted", named(after, before)),
+        ("withdrawn", named(before, after)),
+    ];
+    let said: Vec<String> = changes
+        .iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(word, ids)| format!("{word}: {}", ids.join(", ")))
+        .collect();
+    (!said.is_empty()).then(|| {
+        let mut record = crate::audit::draft(actions::KEYS_BOOTSTRAP, now());
+        record.detail = Some(said.join("; "));
+        record
+    })
+}
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq)]

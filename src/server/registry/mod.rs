@@ -29,6 +29,7 @@ use crate::audit::MacKey;
 use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
+use crate::link::postgres::SessionUse;
 use crate::provision::DatabaseSpec;
 
 use audit::{AuditFilter, AuditRow};
@@ -363,11 +364,10 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     async fn replay(&self, key: &str) -> Result<Option<Replay>, RegistryError>;
     /// Forgets published events and kept answers from before these times.
     async fn prune(&self, events: Timestamp, replays: Timestamp) -> Result<u64, RegistryError>;
-    /// Replaces the accepted API keys by those with these digests; keeps the stored ones when
-    /// `digests` is empty. Returns the accepted ones.
-    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError>;
-    /// Forgets the digests of the keys that servers were started with.
-    async fn forget_api_keys(&self) -> Result<(), RegistryError>;
+    /// Replaces the keys that servers are started with by those with these digests, and records
+    /// that in the audit log; keeps the stored ones when there is nothing to replace them by.
+    /// Returns the digests of the accepted ones.
+    async fn api_keys(&self, digests: Option<Vec<String>>) -> Result<Vec<String>, RegistryError>;
 
     /// Returns what others do from now on; `None` when there can be no others.
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>>;
@@ -415,6 +415,8 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
 
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;
+    /// Returns how its sessions for reads are used; they wait for one when all are busy.
+    fn sessions(&self) -> SessionUse;
     /// Returns figures for `/metrics`.
     async fn statistics(&self) -> Result<Statistics, RegistryError>;
     /// Runs statements for the numbers from `first` to `last`, to see what many rows cost.

@@ -94,11 +94,7 @@ async fn check(app: &Shared) -> (bool, Value) {
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
-    let text = app
-        .tenancy
-        .metrics
-        .render(app.tenancy.registry.as_ref())
-        .await;
+    let text = app.tenancy.metrics.render(&app.tenancy).await;
     let mut response = text.into_response();
     response.headers_mut().insert(
         header::CONTENT_TYPE,

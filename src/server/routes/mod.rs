@@ -147,96 +147,135 @@ enum Access {
     Keyed,
 }
 
+/// A route: whether it needs a key, its path, the names of its methods, and what answers them.
+type Served = (Access, &'static str, &'static str, MethodRouter<Shared>);
+
+/// Returns every route.
+fn table() -> Vec<Served> {
+    vec![
+        (Open, "/healthz", "GET", get(health::alive)),
+        (Open, "/readyz", "GET", get(health::ready)),
+        (Open, "/metrics", "GET", get(health::metrics)),
+        (Open, "/.well-known/jwks.json", "GET", get(health::jwks)),
+        (Open, "/openapi.json", "GET", get(health::openapi)),
+        (Keyed, "/v1/admin/openapi.json", "GET", get(health::openapi)),
+        (Keyed, "/v1/tenants", "POST", post(contract::create)),
+        (Keyed, "/v1/tenants/active", "GET", get(contract::active)),
+        (Keyed, "/v1/tenants/{id}", "GET", get(contract::view)),
+        (
+            Keyed,
+            "/v1/tenants/{id}/reactivate",
+            "PUT",
+            put(contract::reactivate),
+        ),
+        (
+            Keyed,
+            "/v1/tenants/{id}/associations/{service}",
+            "POST",
+            post(contract::associate),
+        ),
+        (
+            Keyed,
+            "/v1/tenants/{id}/associations/{service}/suspend",
+            "PUT",
+            put(contract::suspend),
+        ),
+        (
+            Keyed,
+            "/v1/tenants/{id}/associations/{service}/connections",
+            "GET",
+            get(contract::connections),
+        ),
+        (Keyed, "/v1/admin/info", "GET", get(admin::info)),
+        (Keyed, "/v1/admin/services", "GET", get(admin::services)),
+        (Keyed, "/v1/admin/databases", "GET", get(admin::databases)),
+        (
+            Keyed,
+            "/v1/admin/tenants",
+            "GET POST",
+            get(admin::list).post(admin::create),
+        ),
+        (
+            Keyed,
+            "/v1/admin/tenants/{tenant}",
+            "GET PATCH",
+            get(admin::show).patch(admin::update),
+        ),
+        (
+            Keyed,
+            "/v1/admin/tenants/{tenant}/{action}",
+            "POST",
+            post(admin::change),
+        ),
+        (
+            Keyed,
+            "/v1/admin/tenants/{tenant}/verify",
+            "POST",
+            post(admin::verify),
+        ),
+        (
+            Keyed,
+            "/v1/admin/tenants/{tenant}/services/{service}",
+            "POST",
+            post(admin::add_service),
+        ),
+        (
+            Keyed,
+            "/v1/admin/tenants/{tenant}/services/{service}/{action}",
+            "POST",
+            post(admin::change_service),
+        ),
+        (Keyed, "/v1/admin/audit", "GET", get(audit::list)),
+        (Keyed, "/v1/admin/audit/head", "GET", get(audit::head)),
+        (Keyed, "/v1/admin/audit/verify", "GET", get(audit::verify)),
+        (
+            Keyed,
+            "/v1/admin/keys",
+            "GET POST",
+            get(keys::list).post(keys::create),
+        ),
+        (Keyed, "/v1/admin/keys/{key}", "GET", get(keys::show)),
+        (
+            Keyed,
+            "/v1/admin/keys/{key}/rotate",
+            "POST",
+            post(keys::rotate),
+        ),
+        (
+            Keyed,
+            "/v1/admin/keys/{key}/revoke",
+            "POST",
+            post(keys::revoke),
+        ),
+        (
+            Keyed,
+            "/v1/admin/rekey",
+            "GET POST",
+            get(rekey::status).post(rekey::rekey),
+        ),
+        (Keyed, "/v1/admin/operations", "GET", get(operations::list)),
+        (
+            Keyed,
+            "/v1/admin/operations/{id}",
+            "GET",
+            get(operations::show),
+        ),
+        (
+            Keyed,
+            "/v1/admin/operations/{id}/progress",
+            "GET",
+            get(operations::progress),
+        ),
+    ]
+}
+
 /// Builds every route.
 pub(crate) fn router(app: Shared) -> Router {
     let mut router = Router::new();
-    let mut add = |access: Access, path: &'static str, methods: MethodRouter<Shared>| {
+    for (access, path, _, methods) in table() {
         let methods = gated(&app, access, path, methods.fallback(method_not_allowed));
-        router = std::mem::take(&mut router).route(path, methods);
-    };
-    add(Open, "/healthz", get(health::alive));
-    add(Open, "/readyz", get(health::ready));
-    add(Open, "/metrics", get(health::metrics));
-    add(Open, "/.well-known/jwks.json", get(health::jwks));
-    add(Open, "/openapi.json", get(health::openapi));
-    add(Keyed, "/v1/admin/openapi.json", get(health::openapi));
-
-    add(Keyed, "/v1/tenants", post(contract::create));
-    add(Keyed, "/v1/tenants/active", get(contract::active));
-    add(Keyed, "/v1/tenants/{id}", get(contract::view));
-    add(
-        Keyed,
-        "/v1/tenants/{id}/reactivate",
-        put(contract::reactivate),
-    );
-    add(
-        Keyed,
-        "/v1/tenants/{id}/associations/{service}",
-        post(contract::associate),
-    );
-    add(
-        Keyed,
-        "/v1/tenants/{id}/associations/{service}/suspend",
-        put(contract::suspend),
-    );
-    add(
-        Keyed,
-        "/v1/tenants/{id}/associations/{service}/connections",
-        get(contract::connections),
-    );
-
-    add(Keyed, "/v1/admin/info", get(admin::info));
-    add(Keyed, "/v1/admin/services", get(admin::services));
-    add(Keyed, "/v1/admin/databases", get(admin::databases));
-    add(
-        Keyed,
-        "/v1/admin/tenants",
-        get(admin::list).post(admin::create),
-    );
-    add(
-        Keyed,
-        "/v1/admin/tenants/{tenant}",
-        get(admin::show).patch(admin::update),
-    );
-    add(
-        Keyed,
-        "/v1/admin/tenants/{tenant}/{action}",
-        post(admin::change),
-    );
-    add(
-        Keyed,
-        "/v1/admin/tenants/{tenant}/verify",
-        post(admin::verify),
-    );
-    add(
-        Keyed,
-        "/v1/admin/tenants/{tenant}/services/{service}",
-        post(admin::add_service),
-    );
-    add(
-        Keyed,
-        "/v1/admin/tenants/{tenant}/services/{service}/{action}",
-        post(admin::change_service),
-    );
-    add(Keyed, "/v1/admin/audit", get(audit::list));
-    add(Keyed, "/v1/admin/audit/head", get(audit::head));
-    add(Keyed, "/v1/admin/audit/verify", get(audit::verify));
-    add(Keyed, "/v1/admin/keys", get(keys::list).post(keys::create));
-    add(Keyed, "/v1/admin/keys/{key}", get(keys::show));
-    add(Keyed, "/v1/admin/keys/{key}/rotate", post(keys::rotate));
-    add(Keyed, "/v1/admin/keys/{key}/revoke", post(keys::revoke));
-    add(
-        Keyed,
-        "/v1/admin/rekey",
-        get(rekey::status).post(rekey::rekey),
-    );
-    add(Keyed, "/v1/admin/operations", get(operations::list));
-    add(Keyed, "/v1/admin/operations/{id}", get(operations::show));
-    add(
-        Keyed,
-        "/v1/admin/operations/{id}/progress",
-        get(operations::progress),
-    );
+        router = router.route(path, methods);
+    }
 
     let again = router.clone().with_state(Arc::clone(&app));
     let unmatched = move |request: Request| unmatched(again.clone(), request);
@@ -351,4 +390,95 @@ fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 /// Writes the answer of a change.
 fn reply((status, body): Reply) -> Response {
     json(status, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::contract::openapi;
+
+    /// Returns a path with the names of its parameters left out.
+    fn bare(path: &str) -> String {
+        path.split('/')
+            .map(|part| if part.starts_with('{') { "{}" } else { part })
+            .collect::<Vec<_>>()
+            .join("/")
+    }
+
+    fn documented() -> BTreeSet<(String, String)> {
+        openapi::routes()
+            .iter()
+            .map(|route| (route.method.to_owned(), bare(route.path)))
+            .collect()
+    }
+
+    /// Returns the actions behind one route of several: those that need a permission.
+    fn actions(path: &str) -> Vec<String> {
+        let Some(before) = path.strip_suffix("{action}") else {
+            return vec![bare(path)];
+        };
+        needs(path)
+            .iter()
+            .filter_map(|need| need.action)
+            .map(|action| format!("{}{action}", bare(before)))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_served_is_documented_and_what_is_documented_is_served() {
+        let mut served = BTreeSet::new();
+        for (_, path, methods, _) in table() {
+            let paths = actions(path);
+            assert!(!paths.is_empty(), "{path}");
+            for method in methods.split(' ') {
+                served.extend(paths.iter().map(|path| (method.to_owned(), path.clone())));
+            }
+        }
+        let documented = documented();
+        let missing: Vec<_> = served.difference(&documented).collect();
+        assert!(
+            missing.is_empty(),
+            "not in the OpenAPI document: {missing:?}"
+        );
+        let gone: Vec<_> = documented.difference(&served).collect();
+        assert!(gone.is_empty(), "documented and not served: {gone:?}");
+    }
+
+    #[test]
+    fn keys_are_asked_for_as_documented() {
+        for (access, path, ..) in table() {
+            for path in actions(path) {
+                let route = openapi::routes()
+                    .into_iter()
+                    .find(|route| bare(route.path) == path)
+                    .unwrap_or_else(|| panic!("{path} is not documented"));
+                assert_eq!(route.tag == "open", access == Open, "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_names_of_methods_are_those_that_are_answered() {
+        use axum::routing::MethodFilter;
+        // A method that is answered cannot be answered by something else too.
+        for (_, path, methods, _) in table() {
+            for (name, filter) in [
+                ("GET", MethodFilter::GET),
+                ("POST", MethodFilter::POST),
+                ("PUT", MethodFilter::PUT),
+                ("PATCH", MethodFilter::PATCH),
+                ("DELETE", MethodFilter::DELETE),
+            ] {
+                let mut again = table().into_iter().filter(|(_, other, ..)| *other == path);
+                let router = again.next().expect("it is there").3;
+                let twice = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    router.on(filter, || async {})
+                }));
+                let named = methods.split(' ').any(|method| method == name);
+                assert_eq!(twice.is_err(), named, "{name} {path}");
+            }
+        }
+    }
 }

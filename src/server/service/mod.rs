@@ -67,7 +67,7 @@ pub(crate) struct Tenancy {
     /// Keys.
     pub(crate) vault: Vault,
     /// Connections answers that were given before.
-    pub(crate) answers: Arc<Answers>,
+    pub(crate) answers: Answers,
     /// Whether they are still true; `None` where nobody else writes to the registry.
     pub(crate) freshness: Option<Arc<Freshness>>,
     /// Figures.

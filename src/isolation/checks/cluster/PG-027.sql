@@ -9,10 +9,10 @@
 -- remedy: `lerianctl db list` tells what is expected. Purge what is left over with
 --   `lerianctl tenant purge`.
 SELECT 'high', ARRAY[]::text[], array_agg(DISTINCT i.tenant), 'database ' || i.db, 'it is in the inventory and not on the cluster', ''
-FROM inv i WHERE i.db NOT IN (SELECT datname FROM pg_database) GROUP BY i.db
+FROM inv i WHERE i.status <> 'purged' AND i.db NOT IN (SELECT datname FROM pg_database) GROUP BY i.db
 UNION ALL
 SELECT 'high', ARRAY[i.role], array_agg(DISTINCT i.tenant), 'role ' || i.role, 'it is in the inventory and not on the cluster', ''
-FROM inv i WHERE i.role NOT IN (SELECT rolname FROM pg_roles) GROUP BY i.role
+FROM inv i WHERE i.status <> 'purged' AND i.role NOT IN (SELECT rolname FROM pg_roles) GROUP BY i.role
 UNION ALL
 SELECT NULL, ARRAY[]::text[], ARRAY[]::text[], 'database ' || d.datname, 'it is marked as a tenant''s and not in the inventory: ' || shobj_description(d.oid, 'pg_database'), ''
 FROM pg_database d

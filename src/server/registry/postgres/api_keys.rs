@@ -1,42 +1,59 @@
 //! Digests of API keys in PostgreSQL.
 
-use super::PostgresRegistry;
+use deadpool_postgres::Transaction;
+
 use super::session::{bounded, execute, query};
+use super::{PostgresRegistry, audit};
 use crate::server::registry::RegistryError;
+use crate::server::registry::keys::bootstrap_replaced;
 use crate::server::registry::model::now;
 use crate::server::registry::stored::micros;
 
-/// Replaces the accepted API keys, unless there are no others; returns the accepted ones.
+/// Replaces the accepted API keys, if there is something to replace them by; returns the accepted
+/// ones.
 pub(super) async fn replace(
     registry: &PostgresRegistry,
-    digests: &[String],
+    digests: Option<&[String]>,
 ) -> Result<Vec<String>, RegistryError> {
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
         let transaction = session.transaction().await?;
-        if !digests.is_empty() {
-            execute(
-                &transaction,
-                "DELETE FROM api_keys WHERE digest <> ALL ($1)",
-                &[&digests],
-            )
-            .await?;
-            execute(
-                &transaction,
-                "INSERT INTO api_keys SELECT unnest($1::text[]), $2 ON CONFLICT DO NOTHING",
-                &[&digests, &micros(now())],
-            )
-            .await?;
-        }
-        let rows = query(
+        let Some(digests) = digests else {
+            return stored(&transaction).await;
+        };
+        // Servers that start together replace them one after another, so that each records what
+        // it changed. Those that serve may go on reading.
+        execute(
             &transaction,
-            "SELECT digest FROM api_keys ORDER BY digest",
+            "LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE",
             &[],
         )
         .await?;
+        let before = stored(&transaction).await?;
+        execute(
+            &transaction,
+            "DELETE FROM api_keys WHERE digest <> ALL ($1)",
+            &[&digests],
+        )
+        .await?;
+        execute(
+            &transaction,
+            "INSERT INTO api_keys SELECT unnest($1::text[]), $2 ON CONFLICT DO NOTHING",
+            &[&digests, &micros(now())],
+        )
+        .await?;
+        let after = stored(&transaction).await?;
+        let record = bootstrap_replaced(&before, &after);
+        audit::append(registry, &transaction, record.as_slice()).await?;
         transaction.commit().await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        Ok(after)
     })
     .await;
     session.settle(outcome)
+}
+
+async fn stored(transaction: &Transaction<'_>) -> Result<Vec<String>, RegistryError> {
+    let sql = "SELECT digest FROM api_keys ORDER BY digest";
+    let rows = query(transaction, sql, &[]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

@@ -227,9 +227,3 @@ pub(super) async fn used(
         .await?;
     Ok(())
 }
-
-/// Forgets the digests of the keys that servers were started with.
-pub(super) async fn forget_bootstrap(registry: &PostgresRegistry) -> Result<(), RegistryError> {
-    registry.rows("DELETE FROM api_keys", &[]).await?;
-    Ok(())
-}

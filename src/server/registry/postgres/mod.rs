@@ -39,7 +39,7 @@ use crate::audit::MacKey;
 use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
-use crate::link::postgres::{Pool, PostgresEndpoint};
+use crate::link::postgres::{Pool, PostgresEndpoint, SessionUse};
 use crate::provision::DatabaseSpec;
 
 use others::{Feed, Leadership};
@@ -400,12 +400,8 @@ impl Registry for PostgresRegistry {
         outbox::prune(self, events, replays).await
     }
 
-    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
-        api_keys::replace(self, &digests).await
-    }
-
-    async fn forget_api_keys(&self) -> Result<(), RegistryError> {
-        keys::forget_bootstrap(self).await
+    async fn api_keys(&self, digests: Option<Vec<String>>) -> Result<Vec<String>, RegistryError> {
+        api_keys::replace(self, digests.as_deref()).await
     }
 
     async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
@@ -519,6 +515,10 @@ impl Registry for PostgresRegistry {
         )
         .await?;
         Ok(())
+    }
+
+    fn sessions(&self) -> SessionUse {
+        SessionUse::of(&self.pool)
     }
 
     async fn statistics(&self) -> Result<Statistics, RegistryError> {

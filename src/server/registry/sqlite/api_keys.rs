@@ -6,18 +6,18 @@ use super::micros;
 use crate::server::registry::RegistryError;
 use crate::server::registry::model::now;
 
-/// Replaces the accepted API keys, unless there are no others; returns the accepted ones.
-pub(super) fn replace(
-    connection: &Connection,
-    digests: &[String],
-) -> Result<Vec<String>, RegistryError> {
-    if !digests.is_empty() {
-        connection.execute("DELETE FROM api_keys", [])?;
-    }
+/// Replaces the accepted API keys.
+pub(super) fn replace(connection: &Connection, digests: &[String]) -> Result<(), RegistryError> {
+    connection.execute("DELETE FROM api_keys", [])?;
     let mut insert = connection.prepare("INSERT OR IGNORE INTO api_keys VALUES (?1, ?2)")?;
     for digest in digests {
         insert.execute((digest, micros(now())))?;
     }
+    Ok(())
+}
+
+/// Returns the accepted API keys.
+pub(super) fn stored(connection: &Connection) -> Result<Vec<String>, RegistryError> {
     let mut select = connection.prepare("SELECT digest FROM api_keys ORDER BY digest")?;
     let stored = select
         .query_map([], |row| row.get(0))?

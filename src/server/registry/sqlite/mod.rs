@@ -25,6 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::audit::{AuditFilter, AuditRow};
+use super::keys::bootstrap_replaced;
 use super::migrations::{MigrationState, migrate, migrate_or_plan};
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::stored::{from_json, micros, parse, timestamp, to_json};
@@ -37,6 +38,7 @@ use crate::audit::MacKey;
 use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::contract::wire::{ActiveTenant, IsolationMode};
 use crate::contract::{Environment, ServiceName, Slug, TenantId};
+use crate::link::postgres::SessionUse;
 use crate::provision::DatabaseSpec;
 
 pub(in crate::server) use writer::FileLock;
@@ -452,14 +454,6 @@ impl Registry for SqliteRegistry {
         .await
     }
 
-    async fn forget_api_keys(&self) -> Result<(), RegistryError> {
-        self.write(Durability::PowerCut, |connection| {
-            connection.execute("DELETE FROM api_keys", [])?;
-            Ok(())
-        })
-        .await
-    }
-
     async fn access_keys_revision(&self) -> Result<i64, RegistryError> {
         self.read(keys::revision)
     }
@@ -582,9 +576,18 @@ impl Registry for SqliteRegistry {
         .await
     }
 
-    async fn api_keys(&self, digests: Vec<String>) -> Result<Vec<String>, RegistryError> {
+    async fn api_keys(&self, digests: Option<Vec<String>>) -> Result<Vec<String>, RegistryError> {
+        let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
-            api_keys::replace(connection, &digests)
+            let before = api_keys::stored(connection)?;
+            let Some(digests) = digests else {
+                return Ok(before);
+            };
+            api_keys::replace(connection, &digests)?;
+            let after = api_keys::stored(connection)?;
+            let record = bootstrap_replaced(&before, &after);
+            audit::append(connection, key.as_deref(), record.as_slice())?;
+            Ok(after)
         })
         .await
     }
@@ -631,6 +634,22 @@ impl Registry for SqliteRegistry {
             Ok(())
         })
         .await
+    }
+
+    fn sessions(&self) -> SessionUse {
+        // Whoever finds none free waits for one of them: that is not counted.
+        let most = self.readers.len();
+        let busy = self
+            .readers
+            .iter()
+            .filter(|reader| reader.try_lock().is_err())
+            .count();
+        SessionUse {
+            most,
+            idle: most - busy,
+            busy,
+            waiting: 0,
+        }
     }
 
     async fn statistics(&self) -> Result<Statistics, RegistryError> {
