@@ -254,13 +254,17 @@ async fn each_leak_of_a_schema_is_found_by_its_checks() {
 
 /// The same on the newest PostgreSQL, whose rules for roles are others. `scripts/postgres18` brings
 /// its programs, and `make test` says where they are.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the tests find a PostgreSQL is not the program's configuration"
+)]
 #[tokio::test]
 async fn each_leak_is_found_on_postgresql_18_too() {
     const NAME: &str = "LERIANCTL_TEST_POSTGRES_18_BIN";
     let Some(folder) = std::env::var_os(NAME).map(PathBuf::from) else {
-        eprintln!(
-            "SKIPPED: no leak was planted on PostgreSQL 18, {NAME} is not set (scripts/postgres18)"
-        );
+        super::support::skip(&format!(
+            "no leak was planted on PostgreSQL 18, {NAME} is not set (scripts/postgres18)"
+        ));
         return;
     };
     let fleet = Fleet::by_hand_on(Postgres::private_of(&folder), true).await;
@@ -444,7 +448,7 @@ async fn each_mistake_of_the_inventory_is_found_by_its_checks() {
         }),
         ("CF-03", AURORA, |i| i.stores[0].login = "l".repeat(64)),
         ("CF-05", BOREALIS, |i| {
-            i.stores[1].schema = Some("public".into())
+            i.stores[1].schema = Some("public".into());
         }),
         ("CF-05", BOREALIS, |i| i.stores[1].schema = None),
         ("CF-06", BOREALIS, |i| i.stores[1].drift.push("mode".into())),
@@ -457,10 +461,10 @@ async fn each_mistake_of_the_inventory_is_found_by_its_checks() {
             i.stores[1].secret_paths.push("tenants/one".into());
         }),
         ("CF-23", BOREALIS, |i| {
-            i.stores[1].status = "suspended".into()
+            i.stores[1].status = "suspended".into();
         }),
         ("CF-09", BOREALIS, |i| {
-            i.stores[1].environment = "production".into()
+            i.stores[1].environment = "production".into();
         }),
     ];
     let fleet = Fleet::schemas_by_hand().await;
@@ -706,7 +710,7 @@ async fn dblink_that_may_be_called_is_found() {
         .await
         .is_err()
     {
-        eprintln!("SKIPPED: this PostgreSQL has no dblink");
+        super::support::skip("this PostgreSQL has no dblink");
         return;
     }
     let report = fleet.check().await;

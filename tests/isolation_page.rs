@@ -3,7 +3,6 @@
 //! Needs Chromium; the audit also needs axe-core, which `scripts/fetch-axe` fetches. What is missing
 //! is said, and not tested.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -12,12 +11,7 @@ use lerianctl::isolation::render::{Format, render};
 use lerianctl::isolation::report::Isolation;
 
 use super::isolation_fleet::Fleet;
-
-/// Says that something was not proved: straight to standard error, which no test runner captures.
-fn skip(reason: &str) {
-    let line = format!("\n!! HTML report: SKIPPED, {reason}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-}
+use super::support::skip;
 
 /// The browser, by its name.
 fn browser() -> Option<&'static str> {

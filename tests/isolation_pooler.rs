@@ -114,8 +114,8 @@ async fn a_pooler_that_mixes_up_tenants_is_found() {
         first.password.as_ref().unwrap().expose()
     );
     let Some(pooler) = Pooler::start(&fleet, &forced, "transaction") else {
-        eprintln!(
-            "SKIPPED: no pooler was tried, PgBouncer is not installed (scripts/prerequisites test)"
+        super::support::skip(
+            "no pooler was tried, PgBouncer is not installed (scripts/prerequisites test)",
         );
         return;
     };
