@@ -336,9 +336,9 @@ fn sqlite_itself_refuses_to_change_the_log_and_tampering_is_named() {
         named(&room.run(tampered).exits(3).json())
     };
     let mut altered = lines.clone();
-    altered[2] = altered[2].replace("127.0.0.1", "127.0.0.2");
+    altered[3] = altered[3].replace("127.0.0.1", "127.0.0.2");
     assert_ne!(altered, lines);
-    assert!(offline(&altered).contains(&3));
+    assert!(offline(&altered).contains(&4));
     let mut removed = lines.clone();
     removed.remove(1);
     assert_eq!(offline(&removed), [2]);
