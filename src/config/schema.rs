@@ -165,7 +165,7 @@ mod tests {
                 true,
             ),
             (
-                in_context("auth = { adress = \"https://am.example\" }"),
+                in_context("auth = { addresz = \"https://am.example\" }"),
                 false,
             ),
             (in_context("api-key = \"k\""), true),
