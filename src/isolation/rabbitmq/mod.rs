@@ -1,8 +1,8 @@
 //! The checks of RabbitMQ: virtual hosts, users, permissions, bridges.
 //!
-//! [`check`] reads the management interface ([`api`]), judges what it answers ([`judge`]), and has
-//! tenants' users try the others' virtual hosts ([`live`]). A control puts planted answers through
-//! the same judgement ([`control`]). Nothing is declared, published or consumed.
+//! [`check`] reads the management interface (`api`), judges what it answers (`judge`), and has
+//! tenants' users try the others' virtual hosts (`live`). A control puts planted answers through
+//! the same judgement (`control`). Nothing is declared, published or consumed.
 
 mod amqp;
 mod api;

@@ -1,8 +1,8 @@
 //! The checks of Redis: keys, users, subscribers, settings.
 //!
-//! [`check`] reads each server ([`gather`]) and then judges what was read ([`judge`]); a control
-//! puts planted readings through the same judgement ([`control`]). Nothing is written, except one
-//! event that means nothing, when that is asked for ([`roundtrip`]).
+//! [`check`] reads each server (`gather`) and then judges what was read (`judge`); a control
+//! puts planted readings through the same judgement (`control`). Nothing is written, except one
+//! event that means nothing, when that is asked for (`roundtrip`).
 
 mod acl;
 mod census;
