@@ -1,7 +1,9 @@
 //! PostgreSQL: endpoints and sessions.
 
+mod gate;
 mod pool;
 mod session;
+mod startup;
 mod url;
 
 use std::time::Duration;
@@ -13,8 +15,10 @@ use super::LinkError;
 use super::tls::Verify;
 use crate::secret::Secret;
 
+pub use gate::{Gate, Places};
 pub use pool::{Pool, PoolError, PooledSession, SessionUse};
 pub use session::{ConnectError, Session};
+pub use startup::Greeting;
 
 /// Longest time to reach a server and log in.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -100,7 +104,7 @@ impl PostgresEndpoint {
     /// Connects with more start-up options (`-c name=value …`), and tells a refusal's SQLSTATE.
     pub async fn try_connect(&self, options: &str) -> Result<Session, ConnectError> {
         // The state of a TLS handshake is large; callers need not carry it around.
-        Box::pin(Session::open(self, options, None)).await
+        Box::pin(Session::open(self, options, None, None)).await
     }
 
     /// As [`Self::try_connect`], and passes on the payload of every notification.
@@ -109,7 +113,7 @@ impl PostgresEndpoint {
         options: &str,
         notifications: UnboundedSender<String>,
     ) -> Result<Session, ConnectError> {
-        Box::pin(Session::open(self, options, Some(notifications))).await
+        Box::pin(Session::open(self, options, Some(notifications), None)).await
     }
 
     fn is_socket(&self) -> bool {

@@ -5,13 +5,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::gate::{Line, Place};
 use super::{CONNECT_DEADLINE, PostgresEndpoint};
 use crate::link::redis::printable;
 use crate::link::{LinkError, tls};
@@ -73,12 +75,19 @@ impl Session {
         endpoint: &PostgresEndpoint,
         options: &str,
         notifications: Option<UnboundedSender<String>>,
+        place: Option<Place>,
     ) -> Result<Self, ConnectError> {
         let config = endpoint.config(options)?;
         let opened = tokio::time::timeout(CONNECT_DEADLINE, async {
-            match endpoint.connector()? {
-                Some(tls) => Self::start(endpoint, &config, tls, notifications).await,
-                None => Self::start(endpoint, &config, NoTls, notifications).await,
+            match (endpoint.connector()?, place) {
+                (Some(tls), None) => Self::start(endpoint, &config, tls, notifications).await,
+                (None, None) => Self::start(endpoint, &config, NoTls, notifications).await,
+                (Some(tls), Some(place)) => {
+                    Self::guarded(endpoint, &config, tls, notifications, place).await
+                }
+                (None, Some(place)) => {
+                    Self::guarded(endpoint, &config, NoTls, notifications, place).await
+                }
             }
         });
         opened.await.unwrap_or_else(|_| {
@@ -100,10 +109,52 @@ impl Session {
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
-        let (client, mut connection) = config
+        let (client, connection) = config
             .connect(tls)
             .await
             .map_err(|error| endpoint.connect_error(&error))?;
+        Ok(Self::serve(client, connection, notifications))
+    }
+
+    /// Connects over a socket that holds `place` until the server has closed it.
+    async fn guarded<T>(
+        endpoint: &PostgresEndpoint,
+        config: &tokio_postgres::Config,
+        mut tls: T,
+        notifications: Option<UnboundedSender<String>>,
+        place: Place,
+    ) -> Result<Self, ConnectError>
+    where
+        T: MakeTlsConnect<Line>,
+        T::Error: fmt::Display,
+        T::Stream: Send + 'static,
+    {
+        let unreachable = |reason: String| LinkError::Unreachable {
+            target: endpoint.address(),
+            reason: printable(&reason),
+        };
+        let tls = tls
+            .make_tls_connect(&endpoint.host)
+            .map_err(|error| unreachable(error.to_string()))?;
+        let line = Line::open(endpoint, place)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        let (client, connection) = config
+            .connect_raw(line, tls)
+            .await
+            .map_err(|error| endpoint.connect_error(&error))?;
+        Ok(Self::serve(client, connection, notifications))
+    }
+
+    fn serve<S, T>(
+        client: Client,
+        mut connection: Connection<S, T>,
+        notifications: Option<UnboundedSender<String>>,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let task = tokio::spawn(async move {
             if let Some(notifications) = notifications {
                 loop {
@@ -126,7 +177,7 @@ impl Session {
                 tracing::debug!(%error, "a PostgreSQL session ended");
             }
         });
-        Ok(Self { client, task })
+        Self { client, task }
     }
 
     /// Says good-bye to the server and waits until the connection is closed.
