@@ -15,6 +15,27 @@ WITH RECURSIVE inv AS MATERIALIZED (
 schemas AS MATERIALIZED (SELECT DISTINCT tenant, sch FROM inv WHERE sch IS NOT NULL),
 roles AS MATERIALIZED (SELECT DISTINCT i.tenant, r.oid FROM inv i JOIN pg_roles r ON r.rolname = i.role)";
 
+/// What a query begins with besides, where it asks who can act as whom: `edges` are the memberships
+/// that convey anything, `able` the roles whose rights a tenant has by any path, `mine` those that
+/// are nobody else's.
+const REACH: &str = ",
+edges AS MATERIALIZED (
+  SELECT m.member, m.roleid FROM pg_auth_members m
+  WHERE m.admin_option OR coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
+     OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)),
+reached(tenant, oid) AS (
+  SELECT tenant, oid FROM roles
+  UNION SELECT reached.tenant, e.roleid FROM reached JOIN edges e ON e.member = reached.oid),
+able AS MATERIALIZED (
+  SELECT x.tenant, x.oid FROM reached x JOIN pg_roles q ON q.oid = x.oid WHERE NOT q.rolsuper
+  UNION SELECT tenant, oid FROM roles),
+mine AS MATERIALIZED (
+  SELECT tenant, oid FROM roles
+  UNION SELECT min(a.tenant), a.oid FROM able a JOIN pg_roles q ON q.oid = a.oid
+  WHERE NOT q.rolcanlogin AND q.rolname !~ '^pg_'
+    AND a.oid NOT IN (SELECT oid FROM roles)
+  GROUP BY a.oid HAVING count(DISTINCT a.tenant) = 1)";
+
 macro_rules! files {
     ($family:expr, $folder:literal, $extension:literal, $($id:literal)*) => {
         &[$(($family, $id, include_str!(concat!("checks/", $folder, "/", $id, ".", $extension)))),*]
@@ -26,7 +47,7 @@ type File = (Family, &'static str, &'static str);
 const FILES: &[&[File]] = &[
     files!(Family::Config, "config", "txt",
         "CF-01" "CF-02" "CF-03" "CF-04" "CF-05" "CF-06" "CF-07" "CF-08" "CF-09" "CF-10" "CF-11" "CF-12"
-        "CF-14" "CF-16" "CF-18" "CF-19" "CF-21" "CF-23"),
+        "CF-14" "CF-16" "CF-18" "CF-19" "CF-21" "CF-22" "CF-23"),
     files!(Family::Cluster, "cluster", "sql",
         "PG-001" "PG-002" "PG-003" "PG-004" "PG-005" "PG-006" "PG-007" "PG-008" "PG-009" "PG-010"
         "PG-011" "PG-012" "PG-013" "PG-014" "PG-015" "PG-016" "PG-017" "PG-018" "PG-019" "PG-021"
@@ -35,20 +56,20 @@ const FILES: &[&[File]] = &[
     files!(Family::Database, "database", "sql",
         "PG-020" "PG-101" "PG-102" "PG-103" "PG-104" "PG-105" "PG-106" "PG-107" "PG-108" "PG-109"
         "PG-110" "PG-111" "PG-112" "PG-113" "PG-114" "PG-115" "PG-116" "PG-117" "PG-118" "PG-119"
-        "PG-120" "PG-121" "PG-122"),
+        "PG-120" "PG-121" "PG-122" "PG-123"),
     files!(Family::Live, "live", "txt",
-        "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-209" "PG-211" "PG-212" "PG-214"
-        "PG-215" "PG-217" "PB-01" "PB-02" "PB-05"),
+        "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-208" "PG-209" "PG-211" "PG-212" "PG-213" "PG-214"
+        "PG-215" "PG-217" "PB-01" "PB-02" "PB-03" "PB-04" "PB-05" "PB-06"),
     files!(Family::Redis, "redis", "txt",
         "RD-01" "RD-02" "RD-03" "RD-04" "RD-05" "RD-06" "RD-07" "RD-08" "RD-09" "RD-10" "RD-11"
-        "RD-12" "RD-13" "RD-14" "RD-15"),
+        "RD-12" "RD-13" "RD-14" "RD-15" "CF-17"),
     files!(Family::Rabbitmq, "rabbitmq", "txt",
         "RQ-01" "RQ-02" "RQ-03" "RQ-04" "RQ-05" "RQ-06" "RQ-07" "RQ-08" "RQ-09" "RQ-10" "RQ-11"
         "RQ-12" "RQ-13" "RQ-14"),
     files!(Family::Http, "http", "txt",
         "JW-01" "JW-02" "JW-03" "JW-04" "JW-05" "JW-06" "JW-07" "JW-08" "JW-09" "JW-10" "JW-11" "JW-12"
         "JW-13" "JW-14" "JW-15" "JW-16" "JW-17" "JW-18" "JW-19" "JW-20" "JW-21" "JW-22" "JW-23" "JW-24"
-        "JW-25"),
+        "JW-25" "JW-26" "JW-27" "JW-28"),
 ];
 
 static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {
@@ -125,9 +146,22 @@ fn parse(family: Family, id: &'static str, text: &'static str) -> Check {
     let body: Vec<&str> = lines.collect();
     if !body.is_empty() {
         let separator = if body[0].starts_with(',') { "" } else { "\n" };
-        check.sql = Some(format!("{PRELUDE}{separator}{}", body.join("\n")));
+        let body = body.join("\n");
+        let words = ["edges", "able", "mine"];
+        let reach = if words.iter().any(|word| has_word(&body, word)) {
+            REACH
+        } else {
+            ""
+        };
+        check.sql = Some(format!("{PRELUDE}{reach}{separator}{body}"));
     }
     check
+}
+
+/// Returns true when `word` stands in `text` on its own.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .any(|part| part == word)
 }
 
 #[cfg(test)]

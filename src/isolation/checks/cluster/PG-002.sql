@@ -16,7 +16,7 @@ reach(tenant, role, path) AS (
   SELECT tenant, oid, ARRAY[name] FROM start
   UNION ALL
   SELECT reach.tenant, m.roleid, reach.path || r.rolname::text
-  FROM reach JOIN pg_auth_members m ON m.member = reach.role JOIN pg_roles r ON r.oid = m.roleid
+  FROM reach JOIN edges m ON m.member = reach.role JOIN pg_roles r ON r.oid = m.roleid
   WHERE r.rolname <> ALL (reach.path) AND cardinality(reach.path) < 16),
 own AS (SELECT DISTINCT tenant, db FROM inv),
 grants AS (

@@ -13,7 +13,7 @@
   SELECT DISTINCT i.tenant, r.rolname::text, r.oid, ARRAY[r.rolname::text] FROM inv i JOIN pg_roles r ON r.rolname = i.role
   UNION ALL
   SELECT reach.tenant, reach.start, m.roleid, reach.path || r.rolname::text
-  FROM reach JOIN pg_auth_members m ON m.member = reach.role JOIN pg_roles r ON r.oid = m.roleid
+  FROM reach JOIN edges m ON m.member = reach.role JOIN pg_roles r ON r.oid = m.roleid
   WHERE r.rolname <> ALL (reach.path) AND cardinality(reach.path) < 16),
 owners AS (SELECT role, array_agg(DISTINCT tenant) AS tenants FROM inv GROUP BY role)
 SELECT CASE WHEN o.tenants IS NULL AND NOT (q.rolsuper OR q.rolcreaterole)
@@ -26,6 +26,6 @@ SELECT CASE WHEN o.tenants IS NULL AND NOT (q.rolsuper OR q.rolcreaterole)
 FROM reach JOIN pg_roles q ON q.oid = reach.role LEFT JOIN owners o ON o.role = q.rolname
 WHERE cardinality(reach.path) > 1
   AND (o.tenants IS NOT NULL AND NOT reach.tenant = ANY (o.tenants)
-    OR q.rolsuper OR q.rolcreaterole OR q.rolreplication OR q.rolbypassrls
+    OR q.rolsuper OR q.rolcreaterole OR q.rolreplication OR q.rolbypassrls OR q.rolcreatedb
     OR q.rolname ~ '^pg_' OR q.rolname IN ('rds_superuser', 'rds_replication', 'cloudsqlsuperuser', 'azure_pg_admin'))
 GROUP BY q.rolname, q.rolsuper, q.rolcreaterole, o.tenants

@@ -8,23 +8,35 @@
 --   that manages roles (CREATEROLE) are the provisioner and do not count.
 -- remedy: REVOKE "acme_owner", "borealis_owner" FROM "app";
 , up(member, role) AS (
-  SELECT m.member, m.roleid FROM pg_auth_members m
-  UNION SELECT up.member, m.roleid FROM up JOIN pg_auth_members m ON m.member = up.role)
-SELECT NULL, ARRAY[r.rolname::text], array_agg(DISTINCT i.tenant), 'role ' || r.rolname,
+  SELECT m.member, m.roleid FROM edges m
+  UNION SELECT up.member, m.roleid FROM up JOIN edges m ON m.member = up.role),
+-- Databases that somebody else's role may enter, and every member of it.
+enters(db, granted, role) AS (
+  SELECT d.datname, a.grantee, a.grantee FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
+  WHERE a.privilege_type = 'CONNECT' AND a.grantee <> 0 AND a.grantee <> d.datdba
+    AND a.grantee NOT IN (SELECT oid FROM roles) AND d.datname IN (SELECT db FROM inv WHERE mode = 'database')
+  UNION SELECT e.db, e.granted, m.member FROM enters e JOIN edges m ON m.roleid = e.role),
+stranger AS (
+  SELECT r.oid, r.rolname::text AS name FROM pg_roles r
+  WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole AND r.rolname NOT IN (SELECT role FROM inv)
+    AND r.rolname <> session_user)
+SELECT NULL, ARRAY[r.name], array_agg(DISTINCT i.tenant), 'role ' || r.name,
   'it can become roles of ' || count(DISTINCT i.tenant) || ' tenants',
-  (SELECT string_agg(DISTINCT format('REVOKE %I FROM %I;', pg_get_userbyid(m.roleid), r.rolname), E'\n')
-   FROM pg_auth_members m WHERE m.member = up.member)
-FROM up JOIN pg_roles t ON t.oid = up.role JOIN inv i ON i.role = t.rolname
-JOIN pg_roles r ON r.oid = up.member
-WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole AND r.rolname NOT IN (SELECT role FROM inv)
-  AND r.rolname <> session_user
-GROUP BY up.member, r.rolname HAVING count(DISTINCT i.tenant) > 1
+  (SELECT string_agg(DISTINCT format('REVOKE %I FROM %I;', pg_get_userbyid(m.roleid), r.name), E'\n')
+   FROM edges m WHERE m.member = up.member)
+FROM up JOIN pg_roles t ON t.oid = up.role JOIN inv i ON i.role = t.rolname JOIN stranger r ON r.oid = up.member
+GROUP BY up.member, r.name HAVING count(DISTINCT i.tenant) > 1
 UNION ALL
-SELECT NULL, ARRAY[r.rolname::text], array_agg(DISTINCT i.tenant), 'role ' || r.rolname,
+SELECT NULL, ARRAY[r.name], array_agg(DISTINCT i.tenant), 'role ' || r.name,
   'it may connect to the databases of ' || count(DISTINCT i.tenant) || ' tenants',
-  string_agg(DISTINCT format('REVOKE ALL ON DATABASE %I FROM %I;', d.datname, r.rolname), E'\n')
-FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee
-JOIN inv i ON i.db = d.datname AND i.mode = 'database'
-WHERE a.privilege_type = 'CONNECT' AND r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
-  AND r.rolname NOT IN (SELECT role FROM inv) AND r.rolname <> session_user AND r.oid <> d.datdba
-GROUP BY r.rolname HAVING count(DISTINCT i.tenant) > 1
+  string_agg(DISTINCT CASE WHEN e.granted = r.oid THEN format('REVOKE ALL ON DATABASE %I FROM %I;', e.db, r.name)
+                           ELSE format('REVOKE %I FROM %I;', pg_get_userbyid(e.granted), r.name) END, E'\n')
+FROM enters e JOIN stranger r ON r.oid = e.role JOIN inv i ON i.db = e.db AND i.mode = 'database'
+GROUP BY r.name HAVING count(DISTINCT i.tenant) > 1
+UNION ALL
+SELECT NULL, ARRAY[r.name], ARRAY['*'], 'role ' || r.name,
+  'it has ' || string_agg(DISTINCT t.rolname, ', ' ORDER BY t.rolname) || ', and so every tenant''s data',
+  string_agg(DISTINCT format('REVOKE %I FROM %I;', t.rolname, r.name), E'\n')
+FROM up JOIN pg_roles t ON t.oid = up.role JOIN stranger r ON r.oid = up.member
+WHERE t.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
+GROUP BY r.name

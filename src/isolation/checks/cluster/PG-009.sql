@@ -17,6 +17,6 @@ SELECT CASE WHEN bool_or(a.privilege_type = 'CREATE') THEN 'high' END,
          CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
 FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
 WHERE d.datname IN ('postgres', 'template1') AND d.datallowconn AND a.privilege_type IN ('CONNECT', 'CREATE')
-  AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) IN (SELECT role FROM inv))
+  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
   AND d.datname NOT IN (SELECT db FROM inv)
 GROUP BY d.datname, a.grantee

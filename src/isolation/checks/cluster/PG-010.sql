@@ -3,8 +3,9 @@
 -- peach: hygiene
 -- claim: template1 holds nothing that a role of this cluster made.
 -- why: Every database that is made later is a copy of it, with whatever lies there.
--- looks: Ownerships and grants in template1 that pg_shdepend records, so that nobody has to connect to
---   it: a session there blocks CREATE DATABASE. What a superuser made does not stand in pg_shdepend.
+-- looks: Ownerships and grants in template1 that pg_shdepend records, from outside. What a superuser
+--   made does not stand there: an auditor counts it in a session of one statement inside of template1,
+--   for which whoever creates a database at that moment waits.
 -- remedy: Look at it, drop it, and make databases from template0:
 --   CREATE DATABASE "acme" TEMPLATE template0;
 SELECT NULL, ARRAY[r.rolname::text], ARRAY['*'], 'database template1',

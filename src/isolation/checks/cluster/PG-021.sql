@@ -9,4 +9,4 @@ SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.
   'tablespace ' || t.spcname, a.privilege_type || ' is granted',
   format('REVOKE ALL ON TABLESPACE %I FROM %s;', t.spcname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
 FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
-WHERE a.grantee <> t.spcowner AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) IN (SELECT role FROM inv))
+WHERE a.grantee <> t.spcowner AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))

@@ -8,8 +8,8 @@
 -- looks: pg_parameter_acl, since PostgreSQL 15.
 -- remedy: REVOKE ALL ON PARAMETER session_replication_role FROM "acme_app";
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
-  ARRAY(SELECT DISTINCT i.tenant FROM inv i WHERE i.role = pg_get_userbyid(a.grantee)), 'setting ' || p.parname,
+  CASE WHEN a.grantee = 0 THEN ARRAY['*'] ELSE ARRAY(SELECT DISTINCT x.tenant FROM able x WHERE x.oid = a.grantee ORDER BY 1) END, 'setting ' || p.parname,
   a.privilege_type || ' is granted',
   format('REVOKE ALL ON PARAMETER %I FROM %s;', p.parname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
 FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
-WHERE a.grantee = 0 OR pg_get_userbyid(a.grantee) IN (SELECT role FROM inv)
+WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM able)

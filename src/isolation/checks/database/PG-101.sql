@@ -19,16 +19,16 @@ SELECT CASE WHEN t.tenant IS NULL THEN 'high' WHEN a.privilege_type IS NULL THEN
 FROM pg_namespace n
 CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 LEFT JOIN schemas t ON t.sch = n.nspname
-LEFT JOIN roles own ON own.tenant = t.tenant AND own.oid = a.grantee
+LEFT JOIN mine own ON own.tenant = t.tenant AND own.oid = a.grantee
 LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> n.nspowner AND NOT coalesce(g.rolsuper, false)
   AND (t.tenant IS NOT NULL AND own.oid IS NULL
     OR t.tenant IS NULL AND a.privilege_type = 'CREATE' AND n.nspname NOT LIKE 'pg\_%'
-       AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM roles)))
+       AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able)))
 GROUP BY n.nspname, t.tenant, a.grantee, (a.privilege_type IS NULL)
 UNION ALL
 SELECT 'critical', ARRAY[o.rolname::text], ARRAY[t.tenant], 'schema ' || n.nspname || ' of database ' || current_database(),
-  'it belongs to ' || o.rolname || ', a role of ' || (SELECT string_agg(DISTINCT tenant, ', ') FROM roles WHERE roles.oid = o.oid),
+  'it belongs to ' || o.rolname || ', which is in reach of ' || (SELECT string_agg(DISTINCT tenant, ', ') FROM able WHERE able.oid = o.oid AND able.tenant <> t.tenant),
   format(E'\\connect %I\nALTER SCHEMA %I OWNER TO CURRENT_USER;', current_database(), n.nspname)
 FROM pg_namespace n JOIN schemas t ON t.sch = n.nspname JOIN pg_roles o ON o.oid = n.nspowner
-WHERE o.oid IN (SELECT oid FROM roles) AND o.oid NOT IN (SELECT oid FROM roles WHERE roles.tenant = t.tenant)
+WHERE o.oid IN (SELECT oid FROM able WHERE able.tenant <> t.tenant) AND o.oid NOT IN (SELECT oid FROM mine WHERE mine.tenant = t.tenant)

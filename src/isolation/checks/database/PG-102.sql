@@ -40,7 +40,7 @@ SELECT CASE g.kind WHEN 'ROUTINE' THEN 'high' WHEN 'SEQUENCE' THEN 'high' WHEN '
   format(E'\\connect %I\nREVOKE ALL%s ON %s %s FROM %s;', current_database(), coalesce(' (' || g.columns || ')', ''),
          CASE WHEN g.kind = 'COLUMN' THEN 'TABLE' ELSE g.kind END, g.object,
          CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)::text) END)
-FROM granted g LEFT JOIN roles own ON own.tenant = g.tenant AND own.oid = g.grantee
+FROM granted g LEFT JOIN mine own ON own.tenant = g.tenant AND own.oid = g.grantee
 LEFT JOIN pg_roles r ON r.oid = g.grantee
 WHERE g.grantee <> g.owner AND own.oid IS NULL AND NOT coalesce(r.rolsuper, false)
 GROUP BY g.tenant, g.kind, g.object, g.columns, g.grantee

@@ -28,7 +28,33 @@ placed AS (
   SELECT 'trigger', format('%I.%I', n.nspname, c.relname), p.oid::regprocedure::text, n.nspname, pronsp.nspname, c.relkind, c.relowner, p.proowner
   FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace pronsp ON pronsp.oid = p.pronamespace
-  WHERE NOT g.tgisinternal AND n.nspname <> pronsp.nspname)
+  WHERE NOT g.tgisinternal AND n.nspname <> pronsp.nspname
+  UNION ALL
+  -- A routine whose body is parsed, or that has another's types: what it needs is in the catalogue.
+  SELECT DISTINCT 'routine', p.oid::regprocedure::text, coalesce(format('%I.%I', n.nspname, c.relname), q.oid::regprocedure::text, y.oid::regtype::text),
+    pn.nspname, n.nspname, 'f'::"char", p.proowner, coalesce(c.relowner, q.proowner, y.typowner)
+  FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+  LEFT JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+  LEFT JOIN pg_proc q ON d.refclassid = 'pg_proc'::regclass AND q.oid = d.refobjid
+  LEFT JOIN pg_type y ON d.refclassid = 'pg_type'::regclass AND y.oid = d.refobjid
+  JOIN pg_namespace n ON n.oid = coalesce(c.relnamespace, q.pronamespace, y.typnamespace)
+  WHERE d.classid = 'pg_proc'::regclass AND d.objid >= 16384 AND d.refobjid >= 16384 AND n.nspname <> pn.nspname
+  UNION ALL
+  -- A view, a default, a policy, a constraint or an index that calls another's routine.
+  SELECT DISTINCT 'call', format('%I.%I', ns.nspname, s.relname), p.oid::regprocedure::text, ns.nspname, pn.nspname, s.relkind, s.relowner, p.proowner
+  FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+  LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+  LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+  LEFT JOIN pg_policy o ON d.classid = 'pg_policy'::regclass AND o.oid = d.objid
+  LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+  JOIN pg_class s ON s.oid = coalesce(w.ev_class, f.adrelid, o.polrelid, k.conrelid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END)
+  JOIN pg_namespace ns ON ns.oid = s.relnamespace
+  WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384 AND ns.nspname <> pn.nspname
+  UNION ALL
+  SELECT DISTINCT 'column', format('%I.%I', ns.nspname, s.relname), y.oid::regtype::text, ns.nspname, n.nspname, s.relkind, s.relowner, y.typowner
+  FROM pg_depend d JOIN pg_class s ON s.oid = d.objid JOIN pg_namespace ns ON ns.oid = s.relnamespace
+  JOIN pg_type y ON y.oid = d.refobjid JOIN pg_namespace n ON n.oid = y.typnamespace
+  WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_type'::regclass AND d.refobjid >= 16384 AND ns.nspname <> n.nspname)
 SELECT CASE WHEN p.kind NOT IN ('view', 'inheritance') THEN 'high' END,
   ARRAY[pg_get_userbyid(p.relowner)::text], ARRAY[b.tenant] || CASE WHEN a.tenant IS NULL THEN ARRAY[]::text[] ELSE ARRAY[a.tenant] END,
   p.kind || ' ' || p.source || ' of database ' || current_database(),
@@ -38,6 +64,7 @@ SELECT CASE WHEN p.kind NOT IN ('view', 'inheritance') THEN 'high' END,
     WHEN p.kind = 'inheritance' THEN format('ALTER TABLE %s NO INHERIT %s;', p.source, p.target)
     WHEN p.kind = 'foreign key' THEN format('ALTER TABLE %s DROP CONSTRAINT …;', p.source)
     WHEN p.kind = 'default' THEN format('ALTER TABLE %s ALTER COLUMN … DROP DEFAULT;', p.source)
+    WHEN p.kind IN ('routine', 'call', 'column') THEN format('-- look at %s', p.source)
     WHEN p.kind = 'policy' THEN format('DROP POLICY … ON %s;', p.source)
     ELSE format('DROP TRIGGER … ON %s;', p.source) END
 FROM placed p LEFT JOIN schemas a ON a.sch = p.source_schema JOIN schemas b ON b.sch = p.target_schema

@@ -17,7 +17,7 @@
     SELECT substr(c, 13) AS value FROM pg_db_role_setting s JOIN pg_roles r ON r.rolname = i.role
     LEFT JOIN pg_database d ON d.datname = current_database()
     CROSS JOIN LATERAL unnest(s.setconfig) c
-    WHERE c LIKE 'search_path=%' AND ((s.setrole = r.oid AND s.setdatabase IN (0, d.oid)) OR (s.setrole = 0 AND s.setdatabase = d.oid))
+    WHERE c LIKE 'search_path=%' AND ((s.setrole = r.oid AND s.setdatabase IN (0, d.oid)) OR (s.setrole = 0 AND s.setdatabase IN (0, d.oid)))
     ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1) cfg ON true),
 part AS (
   SELECT p.tenant, p.role, p.own, p.value, x.at,
@@ -36,8 +36,8 @@ SELECT NULL, array_agg(DISTINCT CASE WHEN w.grantee = 0 THEN 'PUBLIC' ELSE pg_ge
   'search path of ' || p.role || ' in database ' || current_database(), p.value || ': others may create in ' || p.name,
   format(E'\\connect %I\nREVOKE CREATE ON SCHEMA %I FROM PUBLIC;', current_database(), p.name)
 FROM part p JOIN writers w ON w.nspname = p.name
-LEFT JOIN roles mine ON mine.oid = w.grantee AND mine.tenant = p.tenant
-WHERE mine.oid IS NULL AND (w.grantee = 0 OR w.grantee IN (SELECT oid FROM roles)) AND (SELECT count(DISTINCT tenant) FROM inv) > 1
+LEFT JOIN mine ON mine.oid = w.grantee AND mine.tenant = p.tenant
+WHERE mine.oid IS NULL AND (w.grantee = 0 OR w.grantee IN (SELECT oid FROM able)) AND (SELECT count(DISTINCT tenant) FROM inv) > 1
 GROUP BY p.tenant, p.role, p.value, p.name
 UNION ALL
 SELECT 'high', ARRAY[p.role], ARRAY[p.tenant], 'search path of ' || p.role || ' in database ' || current_database(),

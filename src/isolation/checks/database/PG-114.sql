@@ -9,5 +9,6 @@
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   'language ' || l.lanname || ' of database ' || current_database(), 'USAGE is granted',
   format(E'\\connect %I\nREVOKE ALL ON LANGUAGE %I FROM %s;', current_database(), l.lanname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
-FROM pg_language l CROSS JOIN LATERAL aclexplode(l.lanacl) a
-WHERE NOT l.lanpltrusted AND l.lanname NOT IN ('internal', 'c') AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM roles))
+FROM pg_language l CROSS JOIN LATERAL aclexplode(coalesce(l.lanacl, acldefault('l', l.lanowner))) a
+WHERE (CASE WHEN l.lanname IN ('internal', 'c') THEN l.lanpltrusted ELSE NOT l.lanpltrusted AND l.lanacl IS NOT NULL END)
+  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))

@@ -11,7 +11,7 @@ SELECT 'critical', ARRAY['PUBLIC'], ARRAY['*'], 'setting lo_compat_privileges', 
 WHERE current_setting('lo_compat_privileges') = 'on'
 UNION ALL
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
-  coalesce((SELECT array_agg(DISTINCT tenant) FROM roles WHERE roles.oid = m.lomowner), ARRAY['*']),
+  coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = m.lomowner), ARRAY['*']),
   'large objects of ' || pg_get_userbyid(m.lomowner) || ' in database ' || current_database(),
   count(DISTINCT m.oid) || ' with ' || string_agg(DISTINCT a.privilege_type, ', ') || ' granted, for example ' || min(m.oid::bigint),
   format(E'\\connect %I\n', current_database()) || format('REVOKE ALL ON LARGE OBJECT %s FROM %s;', min(m.oid::bigint),
@@ -19,5 +19,5 @@ SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.
 FROM pg_largeobject_metadata m CROSS JOIN LATERAL aclexplode(m.lomacl) a
 LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> m.lomowner AND NOT coalesce(g.rolsuper, false)
-  AND NOT EXISTS (SELECT FROM roles x JOIN roles y USING (tenant) WHERE x.oid = m.lomowner AND y.oid = a.grantee)
+  AND NOT EXISTS (SELECT FROM mine x JOIN mine y USING (tenant) WHERE x.oid = m.lomowner AND y.oid = a.grantee)
 GROUP BY m.lomowner, a.grantee

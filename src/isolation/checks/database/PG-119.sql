@@ -9,15 +9,18 @@
 -- remedy: ALTER VIEW "v" SET (security_invoker = true);   -- since PostgreSQL 15
 SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
   array_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END),
-  coalesce((SELECT array_agg(DISTINCT tenant) FROM roles WHERE roles.oid = c.relowner), ARRAY['*']),
-  format('view %I.%I of database %s', n.nspname, c.relname, current_database()), 'it reads as ' || r.rolname,
+  coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = c.relowner), ARRAY['*']),
+  format('view %I.%I of database %s', n.nspname, c.relname, current_database()), CASE WHEN bool_or(a.privilege_type <> 'SELECT') THEN 'it reads and writes as ' ELSE 'it reads as ' END || r.rolname,
   format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
        ELSE format('REVOKE ALL ON %I.%I FROM PUBLIC;', n.nspname, c.relname) END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
-CROSS JOIN LATERAL aclexplode(c.relacl) a
-WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
-  AND NOT coalesce(c.reloptions::text ~ 'security_invoker=(true|on|1)', false)
-  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM roles))
-  AND NOT EXISTS (SELECT FROM roles x JOIN roles y USING (tenant) WHERE x.oid = c.relowner AND y.oid = a.grantee)
+CROSS JOIN LATERAL (
+  SELECT x.grantee, x.privilege_type FROM aclexplode(c.relacl) x
+  UNION SELECT x.grantee, x.privilege_type FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) x
+  WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL) a
+WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND a.grantee <> c.relowner
+  AND NOT coalesce(array_to_string(c.reloptions, ' ') ~* 'security_invoker=(true|on|1|yes|t|y)\M', false)
+  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
+  AND NOT EXISTS (SELECT FROM mine x JOIN mine y USING (tenant) WHERE x.oid = c.relowner AND y.oid = a.grantee)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
 GROUP BY n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls
