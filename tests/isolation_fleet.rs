@@ -26,7 +26,11 @@ pub(crate) const NAMES: [&str; 3] = ["aurora", "borealis", "celeste"];
 impl Fleet {
     /// Three tenants as our provisioner makes them.
     pub(crate) async fn provisioned(mode: IsolationMode) -> Self {
-        let server = Postgres::private();
+        Self::provisioned_on(Postgres::private(), mode).await
+    }
+
+    /// As [`Self::provisioned`], on that server.
+    pub(crate) async fn provisioned_on(server: Temporary<Server>, mode: IsolationMode) -> Self {
         let bench = Bench::on(cluster("main", &server));
         let mut stores = Vec::new();
         for name in NAMES {
@@ -194,6 +198,13 @@ impl Fleet {
         settings.auditors = vec![self.admin.clone()];
         change(&mut settings);
         run(inventory, &settings, &|_, _, _| ()).await
+    }
+
+    /// Returns `text`, written for the logins of fleets made by hand, with the names of this one.
+    pub(crate) fn spelled(&self, text: &str) -> String {
+        NAMES.iter().fold(text.to_owned(), |text, name| {
+            text.replace(&format!("{name}_app"), &self.store(name).login)
+        })
     }
 
     /// Returns the store of a tenant.

@@ -103,7 +103,7 @@ pub(crate) async fn each(fleet: &Fleet, maintenance: &str, database: &str, leaks
         let session = fleet.session(place).await;
         for statement in leak.plant.split(";;") {
             session
-                .batch_execute(statement)
+                .batch_execute(&fleet.spelled(statement))
                 .await
                 .unwrap_or_else(|error| panic!("{statement}: {:?}", error.as_db_error()));
         }
@@ -136,7 +136,7 @@ pub(crate) async fn each(fleet: &Fleet, maintenance: &str, database: &str, leaks
         let session = fleet.session(place).await;
         for statement in leak.undo.split(";;") {
             session
-                .batch_execute(statement)
+                .batch_execute(&fleet.spelled(statement))
                 .await
                 .unwrap_or_else(|error| panic!("{statement}: {:?}", error.as_db_error()));
         }
@@ -215,7 +215,7 @@ pub(crate) fn between_databases() -> Vec<Leak> {
             plant: "ALTER ROLE aurora_app REPLICATION",
             undo: "ALTER ROLE aurora_app NOREPLICATION",
             inside: false,
-            found_by: &["PG-003"],
+            found_by: &["PG-003", "PG-213"],
             from: aurora,
             to: &["*"],
             ..LEAK

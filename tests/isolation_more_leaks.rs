@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use lerianctl::isolation::inventory::{Inventory, Replica};
+use lerianctl::isolation::inventory::{Inventory, Replica, Retired};
 use lerianctl::isolation::model::{Family, Verdict};
 use lerianctl::isolation::run::{Settings, run};
 use lerianctl::isolation::{catalogue, config};
@@ -547,13 +547,17 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "products_and_clusters_are_checked_next_to_the_tenants",
     ),
     ("CF-21", "a_waiver_that_is_over_is_found"),
+    ("CF-22", "a_password_in_a_file_of_our_own_is_found"),
     (
         "CF-23",
         "each_mistake_of_the_inventory_is_found_by_its_checks",
     ),
     ("PB-01", "a_pooler_that_mixes_up_tenants_is_found"),
     ("PB-02", "a_pooler_that_mixes_up_tenants_is_found"),
+    ("PB-03", "a_pooler_that_mixes_up_tenants_is_found"),
+    ("PB-04", "a_pooler_that_mixes_up_tenants_is_found"),
     ("PB-05", "a_pooler_that_mixes_up_tenants_is_found"),
+    ("PB-06", "a_pooler_that_mixes_up_tenants_is_found"),
     ("PG-014", "hosts_that_are_let_in_too_easily_are_found"),
     ("PG-017", "what_cannot_be_made_here_is_shown_to_the_query"),
     ("PG-018", "a note about each cluster: assert_clean"),
@@ -568,6 +572,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "PG-121",
         "a limit of each shared database: clean_fleets_have_no_findings",
     ),
+    ("PG-123", "each_variant_of_a_leak_is_found_by_its_checks"),
+    ("PG-208", "a_password_that_was_rotated_out_is_found"),
     ("PG-211", "tenants_that_share_a_database_hear_each_other"),
     ("PG-212", "a_server_that_takes_clear_text_is_found"),
     ("PG-214", "dblink_that_may_be_called_is_found"),
@@ -671,6 +677,87 @@ async fn a_change_meanwhile_is_told() {
         .filter(|n| n.check == "PG-215")
         .collect();
     assert_eq!(drift.len(), 2, "{:?}", report.notes);
+}
+
+#[tokio::test]
+async fn a_password_that_was_rotated_out_is_found() {
+    let fleet = Fleet::by_hand(true).await;
+    let admin = fleet.session("postgres").await;
+    for statement in [
+        "CREATE ROLE retired LOGIN PASSWORD 'x' CONNECTION LIMIT 5",
+        "GRANT CONNECT ON DATABASE borealis TO retired",
+    ] {
+        admin.batch_execute(statement).await.unwrap();
+    }
+    let mut inventory = fleet.inventory.clone();
+    second(&mut inventory, |store| store.roles.push("retired".into()));
+    let old = Retired {
+        login: "retired".into(),
+        password: String::from("x").into(),
+    };
+    inventory.retired = vec![(inventory.stores[1].clone(), old)];
+    let report = fleet.check_inventory(&inventory, |_| ()).await;
+    assert_eq!(found(&report), ["PG-208"], "{:#?}", refuted(&report));
+    assert_eq!(report.findings[0].to, BOREALIS);
+    for closed in [
+        "ALTER ROLE retired PASSWORD 'y'",
+        "ALTER ROLE retired NOLOGIN",
+    ] {
+        admin.batch_execute(closed).await.unwrap();
+        let report = fleet.check_inventory(&inventory, |_| ()).await;
+        assert_eq!(found(&report), [""; 0], "{:#?}", refuted(&report));
+        let mut checks = report.checks.iter();
+        let check = checks.find(|check| check.check == "PG-208").unwrap();
+        assert_eq!(check.verdict, Verdict::Holds, "{check:?}");
+    }
+    admin.close().await;
+}
+
+#[tokio::test]
+async fn a_password_in_a_file_of_our_own_is_found() {
+    let fleet = Fleet::by_hand(true).await;
+    let folder = tempfile::tempdir().unwrap();
+    let password = fleet.store("borealis").password.clone().unwrap();
+    let file = folder.path().join("report.json");
+    for (text, wanted) in [
+        (password.expose(), &["CF-22"][..]),
+        ("nothing of interest", &[]),
+    ] {
+        std::fs::write(&file, format!("{{\"password\":\"{text}\"}}")).unwrap();
+        let report = fleet
+            .check_with(|settings| settings.files.0.push(folder.path().to_owned()))
+            .await;
+        assert_eq!(found(&report), wanted, "{:#?}", refuted(&report));
+        let said = serde_json::to_string(&report).unwrap();
+        assert!(!said.contains(password.expose()));
+    }
+}
+
+/// One server under two names: the tenants of both are neighbours all the same.
+#[tokio::test]
+async fn tenants_of_one_server_are_neighbours_whatever_it_is_called() {
+    let fleet = Fleet::by_hand(true).await;
+    let mut inventory = fleet.inventory.clone();
+    second(&mut inventory, |store| store.host = "localhost".into());
+    assert_clean(&fleet.check_inventory(&inventory, |_| ()).await);
+    let admin = fleet.session("postgres").await;
+    let leak = "GRANT CONNECT ON DATABASE borealis TO aurora_app";
+    admin.batch_execute(leak).await.unwrap();
+    admin.close().await;
+    let report = fleet.check_inventory(&inventory, |_| ()).await;
+    assert_eq!(
+        found(&report),
+        ["PG-002", "PG-007", "PG-201"],
+        "{:#?}",
+        refuted(&report)
+    );
+    // A spelling of the number that only asking the server sees through.
+    inventory.stores[1].host = "127.1".into();
+    inventory.stores[1]
+        .database
+        .clone_from(&fleet.inventory.stores[0].database);
+    let report = fleet.check_inventory(&inventory, |_| ()).await;
+    assert!(found(&report).contains(&"CF-01"), "{:#?}", refuted(&report));
 }
 
 /// A copy of a cluster that goes on as if it were the original.

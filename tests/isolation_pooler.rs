@@ -8,11 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lerianctl::devstack::account::Account;
-use lerianctl::isolation::inventory::Inventory;
+use lerianctl::isolation::inventory::{Inventory, Retired};
 use lerianctl::isolation::model::Verdict;
 use lerianctl::isolation::report::Isolation;
 
 use crate::isolation_fleet::{Fleet, refuted};
+
+/// A login that only the pooler still knows.
+const OLD: &str = "aurora_old";
 
 /// A running PgBouncer, which ends with the test.
 struct Pooler {
@@ -50,6 +53,10 @@ impl Pooler {
             let password = store.password.as_ref().unwrap().expose();
             writeln!(users, "\"{}\" \"{password}\"", store.login).unwrap();
         }
+        let admin = fleet.admin.password.as_ref().unwrap().expose();
+        writeln!(users, "\"{}\" \"{admin}\"", fleet.admin.user).unwrap();
+        // Forgotten here, and gone from the server.
+        writeln!(users, "\"{OLD}\" \"old\"").unwrap();
         let users_file = folder.path().join("users.txt");
         std::fs::write(&users_file, users).unwrap();
         let config = folder.path().join("pgbouncer.ini");
@@ -57,9 +64,10 @@ impl Pooler {
             "[databases]\n* = host=127.0.0.1 port={} {entry}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
              pool_mode = {mode}\ndefault_pool_size = 6\nmax_client_conn = 100\n\
-             ignore_startup_parameters = options\n",
+             ignore_startup_parameters = options\nadmin_users = {}\n",
             fleet.admin.port,
-            users_file.display()
+            users_file.display(),
+            fleet.admin.user
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(program);
@@ -96,6 +104,11 @@ impl Pooler {
         for store in &mut inventory.stores {
             store.port = self.port;
         }
+        let old = Retired {
+            login: OLD.to_owned(),
+            password: String::from("old").into(),
+        };
+        inventory.retired = vec![(inventory.stores[0].clone(), old)];
         inventory
     }
 }
@@ -121,9 +134,11 @@ async fn a_pooler_that_mixes_up_tenants_is_found() {
     };
     let report = fleet.check_inventory(&pooler.before(&fleet), |_| ()).await;
     let ids = found(&report);
-    for id in ["PB-01", "PB-02", "PB-05", "PG-205"] {
+    for id in ["PB-01", "PB-02", "PB-05", "PB-06", "PG-205"] {
         assert!(ids.contains(id), "{id}: {:#?}", refuted(&report));
     }
+    // PostgreSQL reports the path since 18.
+    assert!(report.notes.iter().any(|note| note.check == "PB-04"));
     let shared = report.findings.iter().find(|f| f.check == "PB-05").unwrap();
     assert_eq!(shared.to, ["borealis", "celeste"], "{shared:?}");
     drop(pooler);
@@ -131,7 +146,7 @@ async fn a_pooler_that_mixes_up_tenants_is_found() {
     let pooler = Pooler::start(&fleet, "", "session").unwrap();
     let report = fleet.check_inventory(&pooler.before(&fleet), |_| ()).await;
     assert_eq!(refuted(&report), [""; 0]);
-    for id in ["PB-01", "PB-02", "PB-05", "PG-205"] {
+    for id in ["PB-01", "PB-02", "PB-05", "PB-06", "PG-205", "PG-213"] {
         let check = report
             .checks
             .iter()
@@ -139,4 +154,18 @@ async fn a_pooler_that_mixes_up_tenants_is_found() {
             .unwrap();
         assert_eq!(check.verdict, Verdict::Holds, "{check:?}");
     }
+    // Its console, for an auditor that may enter it: options are dropped, as it was told to.
+    let report = fleet
+        .check_inventory(&pooler.before(&fleet), |settings| {
+            let mut there = fleet.admin.clone();
+            there.port = pooler.port;
+            settings.auditors = vec![there];
+        })
+        .await;
+    let mut settings = report.findings.iter().filter(|f| f.check == "PB-03");
+    assert!(
+        settings.any(|f| f.object == "setting ignore_startup_parameters"),
+        "{:#?}",
+        refuted(&report)
+    );
 }

@@ -13,7 +13,8 @@ use lerianctl::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::isolation_fleet::refuted;
-use crate::support::Rabbit;
+use crate::postgres_link::AUTHORITY;
+use crate::support::{Play, Rabbit, Sandbox, Script};
 
 const PASSWORD: &str = "a-password-of-a-tenant";
 
@@ -181,6 +182,7 @@ async fn each_leak_is_found_by_its_checks_alone() {
     left_over(rabbit, &fleet).await;
     shared(rabbit).await;
     honesty(rabbit, &fleet).await;
+    over_tls(rabbit).await;
     assert_eq!(refuted(&check(rabbit, &fleet).await), [""; 0]);
 }
 
@@ -382,6 +384,107 @@ async fn shared(rabbit: &Rabbit) {
         rabbit
             .change("DELETE", &format!("users/{user}"), json!({}))
             .await;
+    }
+}
+
+/// RQ-10 as an operator runs it, over TLS: from an inventory file, and from what a Tenant Manager says
+/// that only speaks the contract.
+async fn over_tls(rabbit: &Rabbit) {
+    let url = Secret::new(rabbit.url());
+    let port = rabbit.amqps;
+    let (file, contract) = tokio::task::spawn_blocking(move || {
+        let room = Sandbox::new();
+        room.write("rabbit.url", url.expose());
+        room.write("ca.pem", AUTHORITY);
+        room.write("password", PASSWORD);
+        let entry = |tenant: &str| {
+            format!(
+                "[[rabbitmq]]\ntenant = '{tenant}'\nhost = 'localhost'\nport = {port}\nvhost = '{tenant}'\n\
+                 username = '{tenant}_app'\npassword-file = 'password'\ntls = true\n"
+            )
+        };
+        room.write("tenants.toml", entry("aurora") + &entry("borealis"));
+        let with_file = room;
+        let ids = [
+            "7b0e1c5a9f3d4b62a1c8e4d7f0936b21",
+            "7b0e1c5a9f3d4b62a1c8e4d7f0936b22",
+        ];
+        let host = |tenant: &str| {
+            json!({ "host": "localhost", "port": port, "vhost": tenant, "tls": true,
+                    "username": format!("{tenant}_app"), "password": PASSWORD })
+        };
+        // One by module, as newer ones say it, and one in the older form.
+        let configs = [
+            json!({ "id": ids[0], "tenantSlug": "aurora", "isolationMode": "isolated",
+                    "databases": {}, "rabbitmq": { "ledger": host("aurora") } }),
+            json!({ "id": ids[1], "tenantSlug": "borealis", "isolationMode": "isolated",
+                    "databases": {}, "messaging": { "rabbitmq": host("borealis") } }),
+        ];
+        let server = Script::answer(move |seen, _| {
+            let line = seen.line.as_str();
+            if line == "GET /v1/tenants/active?service=ledger" {
+                let active = |at: usize, name: &str| json!({ "id": ids[at], "name": name, "status": "active" });
+                return Play::json(200, json!([active(0, "aurora"), active(1, "borealis")]));
+            }
+            let asked = |id: &str| line == format!("GET /v1/tenants/{id}/associations/ledger/connections");
+            match ids.iter().position(|id| asked(id)) {
+                Some(at) => Play::json(200, configs[at].clone()),
+                None => Play::with(404, "content-type: text/plain\r\n", "404 page not found"),
+            }
+        });
+        let room = Sandbox::new()
+            .with("LERIANCTL_SERVER", server.url())
+            .with("LERIANCTL_API_KEY", "k3y");
+        room.write("rabbit.url", url.expose());
+        room.write("ca.pem", AUTHORITY);
+        (with_file, (room, server))
+    })
+    .await
+    .unwrap();
+    let from_file = ["--inventory", "tenants.toml"];
+    let from_contract = ["--service", "ledger"];
+    let (contract, _server) = contract;
+    for (room, source) in [(&file, from_file), (&contract, from_contract)] {
+        let mut line = vec![
+            "isolation",
+            "check",
+            "--check",
+            "RQ-10",
+            "--check",
+            "RQ-01",
+            "-o",
+            "json",
+        ];
+        line.extend(source);
+        line.extend(["--rabbitmq-url-file", "rabbit.url"]);
+        let of = |report: &Value| {
+            let checks = report["checks"].as_array().unwrap().clone();
+            checks
+                .into_iter()
+                .find(|check| check["check"] == "RQ-10")
+                .unwrap()
+        };
+        // Whoever is not trusted, is not talked to, and that proves nothing.
+        let strange = room.run(&line).json();
+        assert_eq!(of(&strange)["verdict"], "error", "{strange:#}");
+        line.extend(["--rabbitmq-ca-file", "ca.pem"]);
+        let clean = room.run(&line).success().json();
+        assert_eq!(of(&clean)["verdict"], "holds", "{clean:#}");
+        assert_eq!(of(&clean)["lookedAt"], 2, "{clean:#}");
+        rabbit
+            .change("PUT", "permissions/borealis/aurora_app", all(".*"))
+            .await;
+        let leaky = room.run(&line).exits(3).json();
+        rabbit
+            .change("DELETE", "permissions/borealis/aurora_app", json!({}))
+            .await;
+        let finding = &leaky["findings"][0];
+        assert_eq!(finding["check"], "RQ-10", "{leaky:#}");
+        assert_eq!(
+            (&finding["from"], &finding["to"]),
+            (&json!(AURORA), &json!(BOREALIS))
+        );
+        assert!(!leaky.to_string().contains(PASSWORD));
     }
 }
 

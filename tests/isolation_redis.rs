@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use lerianctl::devstack::redis::Redis as Server;
 use lerianctl::devstack::temporary::Temporary;
 use lerianctl::isolation::catalogue;
-use lerianctl::isolation::inventory::{Inventory, Record};
+use lerianctl::isolation::inventory::{Inventory, Record, Store, parse_file};
 use lerianctl::isolation::model::{Family, Verdict};
 use lerianctl::isolation::redis::{Options, Target};
 use lerianctl::isolation::report::{ControlState, Isolation};
@@ -20,6 +20,16 @@ use crate::support::{Redis, RedisCluster};
 const AURORA: &str = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21";
 const BOREALIS: &str = "85b18fdd152f4c1f9d3d0b7a61c2e4a9";
 const GONE: &str = "e60dcf0b65eb4a2f8c11f27d9b3a5e70";
+
+/// Where a tenant is led; nobody answers there.
+fn store(tenant: &str, id: &str) -> Store {
+    let text = format!(
+        "[[store]]\ntenant = '{tenant}'\ntenant-id = '{id}'\nhost = '127.0.0.1'\nport = 1\nservice = 'ledger'\n\
+         database = '{tenant}'\nlogin = '{tenant}_app'\nenvironment = 'staging'"
+    );
+    let mut stores = parse_file(&text).unwrap().store.into_iter();
+    stores.next().unwrap().into_store(None)
+}
 
 fn inventory() -> Inventory {
     let record = |tenant: &str, id: &str, status: &str| Record {
@@ -34,6 +44,7 @@ fn inventory() -> Inventory {
             record("borealis", BOREALIS, "active"),
             record("gone", GONE, "purged"),
         ],
+        stores: vec![store("aurora", AURORA), store("borealis", BOREALIS)],
         complete: true,
         source: "test".into(),
         ..Inventory::default()
@@ -133,14 +144,14 @@ fn assert_clean(report: &Isolation) {
         "{:?}",
         report.control
     );
-    assert_eq!(report.control.planted, 15);
+    assert_eq!(report.control.planted, 16);
     assert_eq!(report.verdict, Verdict::Holds, "{}", report.because);
     for check in &report.checks {
         let expected = match check.check.as_str() {
             "RD-07" | "RD-15" => vec![Verdict::Skipped],
             "RD-12" => vec![Verdict::Unproven, Verdict::Holds],
-            // Only where there are values with credentials.
-            "RD-09" => vec![Verdict::Skipped, Verdict::Holds],
+            // Only where there are values with credentials, and some that can be read.
+            "RD-09" | "CF-17" => vec![Verdict::Skipped, Verdict::Holds],
             _ => vec![Verdict::Holds],
         };
         assert!(expected.contains(&check.verdict), "{check:?}");
@@ -254,6 +265,20 @@ async fn each_leak_is_found_by_its_check_alone() {
             "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger '{\"databases\":{\"a\":{\"postgresql\":{\"password\":\"hunter2\"}}}}'",
             "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger sealed",
             "RD-09",
+            &[],
+            &["aurora"],
+        ),
+        (
+            "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger '{\"databases\":{\"a\":{\"postgresql\":{\"host\":\"127.0.0.1\",\"port\":1,\"database\":\"borealis\",\"username\":\"borealis_app\"}}}}'",
+            "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger sealed",
+            "CF-17",
+            &["aurora"],
+            &["borealis"],
+        ),
+        (
+            "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger '{\"databases\":{\"a\":{\"postgresql\":{\"host\":\"127.0.0.1\",\"port\":1,\"database\":\"aurora\",\"username\":\"aurora_old\"}}}}'",
+            "SET tenant-connections:7b0e1c5a9f3d4b62a1c8e4d7f0936b21:ledger sealed",
+            "CF-17",
             &[],
             &["aurora"],
         ),

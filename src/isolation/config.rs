@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use super::catalogue::known;
 use super::inventory::{Inventory, Store};
 use super::model::Finding;
+use super::run::Settings;
 use crate::contract::wire::IsolationMode;
 use crate::secret::random_bytes;
 
@@ -86,6 +87,32 @@ fn same_store(stores: &[Store], findings: &mut Vec<Finding>) {
             findings.push(finding);
         }
     }
+}
+
+/// Returns the findings of stores that are known to be of one server, under several addresses.
+pub(super) fn one_server(stores: &[&Store], settings: &Settings) -> Vec<Finding> {
+    let mut places: BTreeMap<_, Vec<&Store>> = BTreeMap::new();
+    for store in stores.iter().filter(|store| store.status != "purged") {
+        let place = (&store.database, store.schema.as_deref().unwrap_or_default());
+        places.entry(place).or_default().push(store);
+    }
+    let mut findings = Vec::new();
+    for stores in places.into_values() {
+        let addresses: BTreeSet<_> = stores.iter().map(|s| (host_of(s), s.port)).collect();
+        let tenants = tenants_of(&stores);
+        if tenants.len() > 1 && addresses.len() > 1 && settings.wants(known("CF-01")) {
+            let mut finding = Finding::new(known("CF-01"), STORE, stores[0].place());
+            each_other(&mut finding, &tenants);
+            let addresses: BTreeSet<String> = stores.iter().map(|s| s.cluster()).collect();
+            finding.evidence = format!(
+                "{} are one server, and both lead to {}",
+                addresses.into_iter().collect::<Vec<_>>().join(" and "),
+                stores[0].place()
+            );
+            findings.push(finding);
+        }
+    }
+    findings
 }
 
 /// Compares fingerprints under a key that is thrown away.

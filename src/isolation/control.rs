@@ -14,7 +14,7 @@ use tokio_postgres::types::Type;
 use super::audit::Refusal;
 use super::model::{Check, Family};
 use super::report::{Control, ControlState};
-use crate::link::postgres::PostgresEndpoint;
+use crate::link::postgres::{Gate, PostgresEndpoint};
 use crate::provision::sql::ident;
 use crate::secret::random_bytes;
 
@@ -22,10 +22,10 @@ use crate::secret::random_bytes;
 const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c lock_timeout=10s -c \
                        idle_in_transaction_session_timeout=60s";
 
-/// What no transaction can plant: rules for hosts, slots, prepared transactions, sessions over the
+/// What no transaction can plant: rules for hosts, prepared transactions, sessions over the
 /// network, the server's version, 500 grants, objects in another database.
 const BY_NATURE: &[&str] = &[
-    "PG-010", "PG-014", "PG-017", "PG-023", "PG-024", "PG-025", "PG-026", "PG-112", "PG-114",
+    "PG-010", "PG-014", "PG-023", "PG-024", "PG-025", "PG-026", "PG-112", "PG-114",
 ];
 
 /// Breaches: the checks that have to find it, and how it is made. `{a}` and `{b}` are the logins of
@@ -164,6 +164,16 @@ const PLANTS: &[(&[&str], &[&str])] = &[
             "ALTER FUNCTION {sx}.e() OWNER TO {b}",
         ],
     ),
+    (
+        &["PG-123"],
+        &["GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {a}"],
+    ),
+    (
+        &["PG-017"],
+        &[
+            "CREATE SUBSCRIPTION {x} CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)",
+        ],
+    ),
     // The last: from here on nothing is said that it would log.
     (
         &["PG-030"],
@@ -222,8 +232,8 @@ impl Names {
 }
 
 /// Plants, looks and takes back; `checks` are those that look at the fleet.
-pub async fn run(admin: &PostgresEndpoint, checks: &[&'static Check]) -> Control {
-    let session = match admin.try_connect(OPTIONS).await {
+pub async fn run(gate: &Gate, admin: &PostgresEndpoint, checks: &[&'static Check]) -> Control {
+    let session = match gate.connect(admin, OPTIONS).await {
         Ok(session) => session,
         Err(error) => return impossible(error.to_string()),
     };

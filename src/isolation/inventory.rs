@@ -1,6 +1,7 @@
 //! What is checked: who has which database or schema, where, with which login.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -196,6 +197,10 @@ pub struct Inventory {
     pub records: Vec<Record>,
     /// Virtual hosts of RabbitMQ, by tenant; one entry for each that differs.
     pub messaging: Vec<Messaging>,
+    /// Credentials that were rotated out, each with the store that it was for.
+    pub retired: Vec<(Store, Retired)>,
+    /// Files that passwords were read from.
+    pub password_files: BTreeSet<PathBuf>,
     /// True when it has every tenant, so that what is not in it is left over.
     pub complete: bool,
     /// Where it comes from, in words.
@@ -304,6 +309,15 @@ pub fn rows<'a>(stores: impl IntoIterator<Item = &'a Store>, complete: bool) -> 
         rows.extend(others.map(|role| row(role, false)));
     }
     serde_json::to_string(&rows).expect("rows of text serialise")
+}
+
+/// A credential that was rotated out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// Login role.
+    pub login: String,
+    /// The password that it had.
+    pub password: Secret,
 }
 
 /// Form of an inventory file, for tenants that were made by hand.
@@ -427,6 +441,12 @@ pub struct FileStore {
     /// Statement timeout that products are promised, such as `30s`.
     #[serde(default)]
     pub statement_timeout: String,
+    /// A login whose password was rotated out, which must not get in; the login itself when absent.
+    #[serde(default)]
+    pub retired_login: Option<String>,
+    /// File that holds the password that was rotated out.
+    #[serde(default)]
+    pub retired_password_file: Option<std::path::PathBuf>,
 }
 
 impl std::fmt::Debug for FileStore {

@@ -4,6 +4,7 @@
 //! got into its own place before. What could write is rolled back.
 
 pub(crate) mod besides;
+mod pooler;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use super::audit::Refusal;
 use super::catalogue::known;
 use super::inventory::Store;
 use super::model::Finding;
-use crate::link::postgres::{ConnectError, PostgresEndpoint, Session};
+use crate::link::postgres::{ConnectError, Gate, PostgresEndpoint, Session};
 use crate::provision::sql::ident;
 use crate::secret::{Secret, random_bytes};
 
@@ -22,7 +23,7 @@ const NO_RULE: &str = "28000";
 const WRONG_PASSWORD: &str = "28P01";
 const NO_TABLE: &str = "42P01";
 
-/// Sessions that are opened to see whether they share a server connection.
+/// Sessions that are opened at most to see whether they share a server connection.
 const PIGEONS: usize = 4;
 
 /// What came of trying.
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub tried: BTreeMap<&'static str, u64>,
     /// Attempts that proved nothing, by check, with one reason each.
     pub unclear: BTreeMap<&'static str, Vec<String>>,
+    /// What does not apply here, by check, and why.
+    pub skipped: BTreeMap<&'static str, String>,
     /// The role that the session turned out to have.
     pub user: Option<String>,
 }
@@ -121,12 +124,12 @@ fn sort(answer: Result<(), Refusal>, open: &str) -> Reach {
 }
 
 /// Tries one store's login in its own place, and on `victims`.
-pub async fn probe(store: &Store, victims: &[&Store]) -> Outcome {
+pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(endpoint) = store.endpoint() else {
         return outcome;
     };
-    let own = endpoint.try_connect("").await;
+    let own = gate.connect(&endpoint, "").await;
     // The same judgement that is passed on others: one's own place has to come out open.
     let session = match (judge(&own), own) {
         (Reach::Open, Ok(session)) => session,
@@ -143,13 +146,10 @@ pub async fn probe(store: &Store, victims: &[&Store]) -> Outcome {
         }
     };
     identity(store, &session, &mut outcome).await;
-    let neighbours: Vec<&Store> = victims
-        .iter()
-        .copied()
-        .filter(|victim| victim.cluster() == store.cluster())
-        .collect();
+    // All of one server, whatever it is called.
+    let neighbours = victims;
     besides::dial_out(store, &session, &mut outcome).await;
-    become_others(store, &session, &neighbours, &mut outcome).await;
+    become_others(store, &session, neighbours, &mut outcome).await;
     let inside: Vec<&Store> = neighbours
         .iter()
         .copied()
@@ -159,13 +159,13 @@ pub async fn probe(store: &Store, victims: &[&Store]) -> Outcome {
         foreign_schemas(store, &session, &inside, &mut outcome).await;
     }
     session.close().await;
+    besides::replicate(gate, store, &mut outcome).await;
     for victim in neighbours.iter().filter(|v| v.database != store.database) {
-        let answer = PostgresEndpoint {
+        let there = PostgresEndpoint {
             search_path: None,
             ..endpoint.with_database(&victim.database)
-        }
-        .try_connect("")
-        .await;
+        };
+        let answer = gate.connect(&there, "").await;
         let reach = judge(&answer);
         if let Ok(session) = answer {
             session.close().await;
@@ -324,23 +324,31 @@ async fn foreign_schemas(
     }
 }
 
+pub(crate) use pooler::console;
+
 /// What is tried once per cluster, with one tenant's login.
-pub async fn once(store: &Store) -> Outcome {
+pub async fn once(gate: &Gate, store: &Store) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(endpoint) = store.endpoint() else {
         return outcome;
     };
-    wrong_password(store, &endpoint, &mut outcome).await;
-    pigeons(store, &endpoint, &mut outcome).await;
+    wrong_password(gate, store, &endpoint, &mut outcome).await;
+    pigeons(gate, store, &endpoint, &mut outcome).await;
+    pooler::reports(gate, store, &endpoint, &mut outcome).await;
     outcome
 }
 
-async fn wrong_password(store: &Store, endpoint: &PostgresEndpoint, outcome: &mut Outcome) {
+async fn wrong_password(
+    gate: &Gate,
+    store: &Store,
+    endpoint: &PostgresEndpoint,
+    outcome: &mut Outcome,
+) {
     let stranger = PostgresEndpoint {
         password: Some(Secret::generate()),
         ..endpoint.clone()
     };
-    match stranger.try_connect("").await {
+    match gate.connect(&stranger, "").await {
         Ok(session) => {
             session.close().await;
             let mut finding = Finding::new(
@@ -362,11 +370,19 @@ async fn wrong_password(store: &Store, endpoint: &PostgresEndpoint, outcome: &mu
     }
 }
 
-async fn pigeons(store: &Store, endpoint: &PostgresEndpoint, outcome: &mut Outcome) {
+async fn pigeons(gate: &Gate, store: &Store, endpoint: &PostgresEndpoint, outcome: &mut Outcome) {
     let mut sessions = Vec::new();
     let mut trouble = None;
-    for _ in 0..PIGEONS {
-        match endpoint.try_connect("").await {
+    let mut places = match gate.places(PIGEONS).await {
+        Ok(places) if places.left() > 1 => places,
+        Ok(_) => {
+            return outcome.unclear("PB-01", "it needs two sessions at the same time (--jobs)");
+        }
+        Err(error) => return outcome.unclear("PB-01", error.link.to_string()),
+    };
+    let pigeons = places.left();
+    for _ in 0..pigeons {
+        match places.connect(endpoint, "").await {
             Ok(session) => sessions.push(session),
             Err(error) => trouble = Some(error.link.to_string()),
         }
@@ -404,7 +420,7 @@ async fn pigeons(store: &Store, endpoint: &PostgresEndpoint, outcome: &mut Outco
         finding.to = vec!["*".to_owned()];
         finding.roles = vec![store.login.clone()];
         finding.evidence =
-            format!("{foreign} of {PIGEONS} sessions read a search path that another had set");
+            format!("{foreign} of {pigeons} sessions read a search path that another had set");
         outcome.findings.push(finding);
         outcome.tried("PB-01");
     } else if let Some(reason) = trouble {

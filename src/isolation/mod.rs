@@ -17,6 +17,7 @@ pub mod config;
 pub mod control;
 pub mod derange;
 pub mod diff;
+pub mod files;
 pub mod http;
 pub mod inventory;
 pub mod live;

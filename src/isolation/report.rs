@@ -129,7 +129,8 @@ pub struct Coverage {
     /// Fraction of pairs that may be open and still be missed with 5 % probability; 0 when every
     /// pair was tried.
     pub bound: f64,
-    /// Sessions that were open at the same time, at most.
+    /// Sessions that were open at the same time, at most: from before they are opened until the
+    /// server has closed them.
     pub connections: u32,
     /// Statements that read catalogues.
     pub statements: u64,

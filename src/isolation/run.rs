@@ -3,11 +3,15 @@
 mod besides;
 mod cluster;
 mod configuration;
+mod maintenance;
+mod never;
 mod products;
+mod servers;
 mod skew;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -20,8 +24,9 @@ use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::verdict::{self, Waivers};
-use super::{catalogue, control, http, live, rabbitmq, redis};
-use crate::link::postgres::PostgresEndpoint;
+use super::{catalogue, config, control, http, live, rabbitmq, redis};
+use crate::link::postgres::{Gate, PostgresEndpoint};
+use never::NEVER;
 use tally::Tallies;
 
 /// Pairs up to which all of them are tried without being asked to.
@@ -41,7 +46,7 @@ pub struct Settings {
     pub exhaustive: bool,
     /// Seed of the derangements.
     pub seed: u64,
-    /// Sessions that may be open at the same time, about.
+    /// Sessions that PostgreSQL ever has of us at the same time, on all clusters together.
     pub jobs: usize,
     /// Whether breaches are planted.
     pub control: bool,
@@ -65,6 +70,8 @@ pub struct Settings {
     pub clusters: Vec<String>,
     /// Running products to probe.
     pub http: Vec<http::Target>,
+    /// Folders of this program that hold no password, and files there that do.
+    pub files: (Vec<PathBuf>, BTreeSet<PathBuf>),
 }
 
 impl Settings {
@@ -88,20 +95,15 @@ impl Settings {
             grace: None,
             clusters: Vec::new(),
             http: Vec::new(),
+            files: (Vec::new(), BTreeSet::new()),
         }
-    }
-
-    /// Returns how many sessions are opened at once: fewer than may be open, since the server takes
-    /// a moment to end one that was closed.
-    fn at_once(&self) -> usize {
-        (self.jobs * 5 / 8).max(1)
     }
 
     fn today(&self) -> jiff::civil::Date {
         jiff::tz::Offset::UTC.to_datetime(self.now).date()
     }
 
-    fn wants(&self, check: &Check) -> bool {
+    pub(super) fn wants(&self, check: &Check) -> bool {
         self.only.is_empty() || self.only.iter().any(|id| id.eq_ignore_ascii_case(check.id))
     }
 
@@ -118,6 +120,7 @@ pub type Progress<'a> = &'a dyn Fn(&str, u64, u64);
 /// Checks a fleet.
 pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<'_>) -> Isolation {
     let begun = Instant::now();
+    let gate = Gate::new(settings.jobs);
     let mut tallies = Tallies::new(settings.wanted_all());
     let mut coverage = Coverage {
         seed: settings.seed,
@@ -131,15 +134,28 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         });
     }
     progress("what tenants are handed", 0, 0);
-    configuration::check(inventory, settings, &mut tallies).await;
+    configuration::check(inventory, settings, &mut tallies, &mut not_tested).await;
     let mut facts = Vec::new();
     let mut stores: Vec<Store> = Vec::new();
     let mut controls = Vec::new();
     let mut identities = Vec::new();
     let mut versions = Vec::new();
     let mut clusters = Vec::new();
-    for (address, of_cluster) in inventory.clusters() {
-        let mut cluster = cluster::Cluster::new(&address, &of_cluster, inventory, settings);
+    let names = servers::Names::learn(inventory, settings, &gate).await;
+    let groups = names.group(&inventory.stores);
+    let alone = groups.len() == 1;
+    for (address, of_cluster) in groups {
+        tallies.find(config::one_server(&of_cluster, settings));
+        let mut cluster = cluster::Cluster::new(
+            &address,
+            &of_cluster,
+            inventory,
+            settings,
+            &gate,
+            |auditor| {
+                alone && settings.auditors.len() == 1 || names.of(&auditor.address()) == address
+            },
+        );
         cluster
             .audit(settings, &mut tallies, &mut coverage, progress)
             .await;
@@ -153,7 +169,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
                 .flat_map(|family| settings.wanted(family))
                 .filter(|check| check.sql.is_some() && check.since <= cluster.version())
                 .collect();
-            controls.push(control::run(auditor, &checks).await);
+            controls.push(control::run(&gate, auditor, &checks).await);
         }
         facts.push(cluster.facts());
         stores.extend(cluster.stores().iter().cloned());
@@ -164,8 +180,25 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     besides::twins(&identities, settings, &mut tallies);
     skew::check(&versions, settings, &mut tallies);
     if settings.live {
-        probe(&stores, settings, &mut tallies, &mut coverage, progress).await;
-        besides::probe(&stores, settings, &mut tallies, progress).await;
+        probe(
+            &stores,
+            &names,
+            settings,
+            &gate,
+            &mut tallies,
+            &mut coverage,
+            progress,
+        )
+        .await;
+        besides::probe(
+            &stores,
+            &inventory.retired,
+            settings,
+            &gate,
+            &mut tallies,
+            progress,
+        )
+        .await;
         for cluster in &mut clusters {
             cluster.again(&mut tallies).await;
         }
@@ -204,7 +237,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     )
     .await;
     let tenants = products::tenants(inventory, settings);
-    coverage.pairs = pairs_on_clusters(inventory);
+    gate.closed().await;
+    coverage.connections = u32::try_from(gate.most()).unwrap_or(u32::MAX);
+    coverage.pairs = pairs_on_clusters(&names.group(&inventory.stores));
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
     let unused_waivers = settings.waivers.apply(&mut findings, settings.today());
     let checks = tally::after_waivers(checks, &findings);
@@ -226,10 +261,10 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
             why: "no product was named (--recipe); one that mixes up tenants in its own code is not seen here".into(),
         });
     }
-    for (what, why) in NEVER {
+    for never in NEVER {
         not_tested.insert(NotTested {
-            what: (*what).to_owned(),
-            why: (*why).to_owned(),
+            what: never.named(),
+            why: never.why.to_owned(),
         });
     }
     Isolation {
@@ -260,18 +295,6 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     }
 }
 
-/// What no run of this version looks at.
-const NEVER: &[(&str, &str)] = &[
-    (
-        "MongoDB, Kafka and object stores",
-        "the check does not speak to them",
-    ),
-    (
-        "backups, replicas and dumps",
-        "only the servers that products are led to are looked at",
-    ),
-];
-
 impl Settings {
     fn wanted_all(&self) -> Vec<&'static Check> {
         catalogue::all()
@@ -285,9 +308,8 @@ fn tallies_wants(settings: &Settings, finding: &Finding) -> bool {
     catalogue::find(&finding.check).is_some_and(|check| settings.wants(check))
 }
 
-fn pairs_on_clusters(inventory: &Inventory) -> u64 {
-    inventory
-        .clusters()
+fn pairs_on_clusters(clusters: &BTreeMap<String, Vec<&Store>>) -> u64 {
+    clusters
         .values()
         .map(|stores| {
             let tenants: BTreeSet<&str> = stores.iter().map(|s| s.tenant.as_str()).collect();
@@ -421,9 +443,31 @@ fn victims<'a>(
         .collect()
 }
 
+/// Looks into the console of a pooler, where an auditor is given for its address.
+async fn console(stores: &[&Store], settings: &Settings, gate: &Gate, tallies: &mut Tallies) {
+    let address = stores.first().map(|store| store.cluster());
+    let mut auditors = settings.auditors.iter();
+    let Some(auditor) = auditors.find(|auditor| Some(auditor.address()) == address) else {
+        tallies.skip(
+            "PB-03",
+            "no auditor is given for this address (--postgres-url-file)",
+        );
+        return;
+    };
+    let mut outcome = live::Outcome::default();
+    let schemas = stores.iter().any(|store| store.schema.is_some());
+    live::console(gate, auditor, schemas, &mut outcome).await;
+    if outcome.skipped.is_empty() {
+        tallies.expect("PB-03", 1);
+    }
+    tallies.tried(outcome, settings);
+}
+
 async fn probe(
     stores: &[Store],
+    names: &servers::Names,
     settings: &Settings,
+    gate: &Gate,
     tallies: &mut Tallies,
     coverage: &mut Coverage,
     progress: Progress<'_>,
@@ -433,26 +477,30 @@ async fn probe(
         .iter()
         .filter(|store| store.status == "active")
         .count() as u64;
-    let mut clusters: BTreeMap<String, Vec<&Store>> = BTreeMap::new();
-    for store in stores.iter().filter(|store| store.status == "active") {
-        clusters.entry(store.cluster()).or_default().push(store);
-    }
+    let active = || stores.iter().filter(|store| store.status == "active");
     let mut work = Vec::new();
-    for of_cluster in clusters.values() {
+    for of_cluster in names.group(active()).values() {
         let chosen = victims(of_cluster, settings, coverage);
-        let with_password = of_cluster.iter().find(|store| store.password.is_some());
-        if let Some(store) = with_password {
-            let outcome = live::once(store).await;
-            tallies.tried(outcome, settings);
-        }
         tallies.expect_pairs(of_cluster);
         work.extend(of_cluster.iter().copied().zip(chosen));
+    }
+    let mut addresses: BTreeMap<String, Vec<&Store>> = BTreeMap::new();
+    for store in active() {
+        addresses.entry(store.cluster()).or_default().push(store);
+    }
+    for at_address in addresses.values() {
+        tallies.expect_once();
+        if let Some(store) = at_address.iter().find(|store| store.password.is_some()) {
+            let outcome = live::once(gate, store).await;
+            tallies.tried(outcome, settings);
+        }
+        console(at_address, settings, gate, tallies).await;
     }
     let total = work.len() as u64;
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
-        .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
-        .buffer_unordered(settings.at_once());
+        .map(|(store, victims)| async move { (store, live::probe(gate, store, &victims).await) })
+        .buffer_unordered(gate.bound());
     let mut done = 0;
     let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     while let Some((store, outcome)) = results.next().await {
@@ -478,9 +526,6 @@ async fn probe(
         tallies.tried(outcome, settings);
     }
     besides::landed(landed, coverage.logins_tried, settings, tallies);
-    coverage.connections = coverage
-        .connections
-        .max(u32::try_from(settings.jobs).unwrap_or(u32::MAX));
     coverage.bound = if coverage.exhaustive {
         0.0
     } else {

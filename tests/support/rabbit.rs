@@ -31,6 +31,7 @@ rm -rf -- "$1/mnesia"
 /// A node on loopback, with a cookie, ports and a name of its own, gone with this process.
 pub(crate) struct Rabbit {
     pub(crate) amqp: u16,
+    pub(crate) amqps: u16,
     pub(crate) http: u16,
     pub(crate) password: Secret,
     /// Closed with this process, which ends the node.
@@ -82,10 +83,12 @@ impl Rabbit {
     fn run(server: &Path, epmd: &Path) -> Self {
         let folder = TemporaryFolder::new(&std::env::temp_dir(), None).expect("a folder");
         let at = folder.path().display().to_string();
-        let (amqp, http) = (free_port(), free_port());
+        let (amqp, amqps, http) = (free_port(), free_port(), free_port());
         let password = Secret::generate();
         let settings = format!(
-            "listeners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.port = {http}\n\
+            "listeners.tcp.1 = 127.0.0.1:{amqp}\nlisteners.ssl.1 = 127.0.0.1:{amqps}\n\
+             ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server-key.pem\n\
+             ssl_options.verify = verify_none\nmanagement.tcp.port = {http}\n\
              management.tcp.ip = 127.0.0.1\ndefault_user = admin\ndefault_pass = {}\n",
             password.expose()
         );
@@ -93,6 +96,11 @@ impl Rabbit {
             std::fs::write(folder.path().join(name), text).expect("the folder is ours");
         };
         write("rabbitmq.conf", &settings);
+        write("server.pem", include_str!("../certificates/server.pem"));
+        write(
+            "server-key.pem",
+            include_str!("../certificates/server-key.pem"),
+        );
         write(
             "enabled",
             "[rabbitmq_management,rabbitmq_shovel,rabbitmq_federation].",
@@ -131,6 +139,7 @@ impl Rabbit {
             .expect("sh starts");
         let rabbit = Self {
             amqp,
+            amqps,
             http,
             password,
             _guardian: guardian,

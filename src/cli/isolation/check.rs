@@ -1,5 +1,6 @@
 //! `lerianctl isolation check`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -82,7 +83,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Sessions that may be open at the same time
+    /// Sessions that PostgreSQL has of us at most, at any time and on all clusters together
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
 
@@ -128,6 +129,22 @@ impl CheckArgs {
             .map(|path| read(path))
             .collect()
     }
+}
+
+/// Returns the folders of this program, and the files there that were named for a password.
+fn own_files(run: &Invocation, args: &CheckArgs) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
+    let environment = &run.environment;
+    let folders = [
+        environment.config_folder(),
+        environment.data_folder(),
+        environment.state_folder(),
+        environment.cache_folder(),
+    ];
+    let named = args.postgres_url_file.iter().chain(&args.inventory);
+    (
+        folders.into_iter().flatten().collect(),
+        named.cloned().collect(),
+    )
 }
 
 /// Checks the fleet.
@@ -177,15 +194,20 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.block_on(async move { fleet::from_manager(&manager, &services).await })?
     };
     settings.http = args.http.targets(run_, &inventory)?;
-    if inventory.stores.is_empty() && settings.http.is_empty() {
+    let nothing = inventory.stores.is_empty() && inventory.messaging.is_empty();
+    if nothing && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
-            format!("{} has no databases of tenants", inventory.source),
+            format!(
+                "{} has no databases or virtual hosts of tenants",
+                inventory.source
+            ),
         ));
     }
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
+    settings.files = own_files(run_, args);
     let progress = Progress::new(&run_.console, "isolation", 0);
     let since = Mutex::new((String::new(), Instant::now()));
     let outcome = run_.block_on(async {

@@ -11,7 +11,9 @@ use crate::client::{ClientError, ErrorKind, TenantManager, TenantQuery};
 use crate::contract::admin::{DatabaseRecord, TenantRecord, TenantStatus};
 use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
-use crate::isolation::inventory::{Inventory, Messaging, Record, Replica, Store, parse_file};
+use crate::isolation::inventory::{
+    Inventory, Messaging, Record, Replica, Retired, Store, parse_file,
+};
 use crate::secret::Secret;
 
 /// Largest inventory file.
@@ -42,13 +44,32 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut stores = Vec::new();
+    let mut retired = Vec::new();
+    let named = file
+        .store
+        .iter()
+        .flat_map(|store| [&store.password_file, &store.retired_password_file]);
+    let named = named.chain(file.rabbitmq.iter().map(|one| &one.password_file));
+    let password_files = named.flatten().map(|file| folder.join(file)).collect();
     for store in file.store {
         let password = match (&store.password_file, &store.password) {
             (Some(file), _) => Some(run.read_secret(&folder.join(file), "the password")?),
             (None, Some(password)) => Some(Secret::new(password.clone())),
             (None, None) => None,
         };
-        stores.push(store.into_store(password));
+        let old = match &store.retired_password_file {
+            Some(file) => Some(Retired {
+                login: store
+                    .retired_login
+                    .clone()
+                    .unwrap_or_else(|| store.login.clone()),
+                password: run.read_secret(&folder.join(file), "the retired password")?,
+            }),
+            None => None,
+        };
+        let store = store.into_store(password);
+        retired.extend(old.map(|old| (store.clone(), old)));
+        stores.push(store);
     }
     sort(&mut stores);
     let mut messaging = Vec::new();
@@ -62,6 +83,8 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
     Ok(Inventory {
         messaging,
         stores,
+        retired,
+        password_files,
         complete: file.complete,
         source: format!("inventory file {}", path.display()),
         ..Inventory::default()
@@ -390,17 +413,18 @@ fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantConfig)
             text.unwrap_or_default().to_owned()
         };
         let tls = value.get("tls").and_then(serde_json::Value::as_bool);
+        let tls = tls.unwrap_or(false);
         let port = value.get("port").and_then(serde_json::Value::as_u64);
         let one = Messaging {
             tenant: tenant.to_owned(),
             host: text("host"),
             port: port
                 .and_then(|port| u16::try_from(port).ok())
-                .unwrap_or(5672),
+                .unwrap_or(if tls { 5671 } else { 5672 }),
             vhost: text("vhost"),
             username: text("username"),
             password: Some(Secret::new(text("password"))).filter(|password| !password.is_empty()),
-            tls: tls.unwrap_or(false),
+            tls,
             ca_pem: None,
         };
         if !inventory.messaging.contains(&one) {

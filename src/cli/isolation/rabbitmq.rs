@@ -25,7 +25,7 @@ pub struct RabbitmqArgs {
     #[arg(long, value_name = "FILE")]
     rabbitmq_url_file: Vec<PathBuf>,
 
-    /// Certificates to trust for the management interface, PEM
+    /// Certificates to trust for RabbitMQ, PEM: the management interface, and AMQP over TLS
     #[arg(long, value_name = "FILE")]
     rabbitmq_ca_file: Option<PathBuf>,
 
@@ -58,6 +58,7 @@ impl RabbitmqArgs {
         Ok(Options {
             brokers,
             trusted: self.rabbitmq_trusted.clone(),
+            ca_pem: ca,
         })
     }
 }

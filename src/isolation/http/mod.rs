@@ -6,6 +6,7 @@
 //! refusal, so the check stays unproven. Resources are made only when that was allowed, in the two
 //! probe tenants, and removed again.
 
+mod besides;
 mod control;
 mod forge;
 mod load;
@@ -122,6 +123,7 @@ pub async fn run(target: &Target, wanted: &[&'static Check]) -> Outcome {
     };
     tokens::run(&mut session).await;
     objects::run(&mut session).await;
+    besides::run(&mut session).await;
     load::run(&mut session).await;
     session.close().await
 }

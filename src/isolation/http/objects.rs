@@ -9,7 +9,7 @@ use super::session::{DIRECTIONS, Session};
 use super::talk::{Answer, Extra, Talk};
 use crate::isolation::model::Severity;
 
-const NO_WRITES: &str =
+pub(super) const NO_WRITES: &str =
     "it makes a resource in each probe tenant, which was not allowed (--probe-writes)";
 
 pub(super) async fn run(session: &mut Session<'_>) {
@@ -25,7 +25,12 @@ pub(super) async fn run(session: &mut Session<'_>) {
 }
 
 /// Concludes a check that was tried in both directions.
-async fn conclude(session: &mut Session<'_>, id: &'static str, tried: usize, unclear: Vec<String>) {
+pub(super) async fn conclude(
+    session: &mut Session<'_>,
+    id: &'static str,
+    tried: usize,
+    unclear: Vec<String>,
+) {
     let found = session
         .outcome
         .findings

@@ -41,6 +41,12 @@ pub struct Recipe {
     /// Address of the key set of another environment, such as staging.
     #[serde(default)]
     pub other_environment_jwks: Option<String>,
+    /// Path whose answer says whether the tenant's audit chain is whole.
+    #[serde(default)]
+    pub audit_verify: Option<String>,
+    /// Key of that answer with the number of records it went through.
+    #[serde(default = "checked")]
+    pub audit_count: String,
     /// Collections; the first is the one that tokens are tried on.
     pub collection: Vec<Collection>,
 }
@@ -71,9 +77,26 @@ pub struct Collection {
     /// Query that makes pages of one, such as `limit=1`.
     #[serde(default)]
     pub page: Option<String>,
+    /// Path of the file of one, with `{id}`.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Path whose answer holds `{marker}` some time after a resource with it was made.
+    #[serde(default)]
+    pub later: Option<String>,
+    /// How long that may take.
+    #[serde(default = "seconds")]
+    pub later_seconds: u32,
     /// Key of a list's answer with the place of the next page, sent back as query `cursor`.
     #[serde(default)]
     pub cursor: Option<String>,
+}
+
+fn checked() -> String {
+    "checked".into()
+}
+
+fn seconds() -> u32 {
+    15
 }
 
 fn items() -> String {

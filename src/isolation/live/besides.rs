@@ -8,9 +8,9 @@ use tokio_postgres::Client;
 use super::{NO_PRIVILEGE, Outcome, Reach, WRONG_PASSWORD, judge};
 use crate::isolation::audit::Refusal;
 use crate::isolation::catalogue::known;
-use crate::isolation::inventory::Store;
+use crate::isolation::inventory::{Retired, Store};
 use crate::isolation::model::{EVERYONE, Finding, Severity};
-use crate::link::postgres::{PostgresEndpoint, Session};
+use crate::link::postgres::{Gate, PostgresEndpoint, Session};
 use crate::provision::sql::ident;
 use crate::secret::random_bytes;
 
@@ -35,12 +35,12 @@ pub(crate) fn wants_tls(store: &Store) -> bool {
 }
 
 /// Tries the login of a tenant that is not active.
-pub(crate) async fn gone(store: &Store, outcome: &mut Outcome) {
+pub(crate) async fn gone(gate: &Gate, store: &Store, outcome: &mut Outcome) {
     const ID: &str = "PG-209";
     let Some(endpoint) = store.endpoint() else {
         return;
     };
-    match endpoint.try_connect("").await {
+    match gate.connect(&endpoint, "").await {
         Ok(session) => {
             session.close().await;
             outcome.tried(ID);
@@ -64,13 +64,13 @@ pub(crate) async fn gone(store: &Store, outcome: &mut Outcome) {
 }
 
 /// Tries to log in without TLS where it is asked for.
-pub(crate) async fn clear_text(store: &Store, outcome: &mut Outcome) {
+pub(crate) async fn clear_text(gate: &Gate, store: &Store, outcome: &mut Outcome) {
     const ID: &str = "PG-212";
     let Some(endpoint) = store.endpoint() else {
         return;
     };
     // What must succeed: the same login, as the products are told.
-    match endpoint.try_connect("").await {
+    match gate.connect(&endpoint, "").await {
         Ok(session) => session.close().await,
         Err(error) => {
             outcome.unclear(ID, error.link.to_string());
@@ -81,7 +81,7 @@ pub(crate) async fn clear_text(store: &Store, outcome: &mut Outcome) {
         sslmode: "disable".into(),
         ..endpoint
     };
-    let answer = plain.try_connect("").await;
+    let answer = gate.connect(&plain, "").await;
     match judge(&answer) {
         Reach::Refused => outcome.tried(ID),
         Reach::Unclear(reason) => outcome.unclear(ID, reason),
@@ -102,6 +102,72 @@ pub(crate) async fn clear_text(store: &Store, outcome: &mut Outcome) {
     }
 }
 
+/// Asks for replication, and leaves.
+pub(super) async fn replicate(gate: &Gate, store: &Store, outcome: &mut Outcome) {
+    const ID: &str = "PG-213";
+    /// What a pooler answers that does not pass it on.
+    const NOT_PASSED_ON: &str = "08P01";
+    let Some(endpoint) = store.endpoint() else {
+        return;
+    };
+    let answer = async {
+        let mut place = gate.places(1).await?;
+        place.greet(&endpoint, &[("replication", "database")]).await
+    };
+    match answer.await {
+        Ok(_) => {
+            outcome.tried(ID);
+            let evidence = format!("{} was let in with replication=database", store.login);
+            let mut found = finding(ID, store, evidence);
+            found.to = vec![EVERYONE.to_owned()];
+            found.remedy = vec![format!("ALTER ROLE {} NOREPLICATION;", ident(&store.login))];
+            outcome.findings.push(found);
+        }
+        Err(error) => match error.sqlstate.as_deref() {
+            Some(NO_PRIVILEGE | super::NO_RULE | NOT_PASSED_ON) => outcome.tried(ID),
+            _ => outcome.unclear(ID, error.link.to_string()),
+        },
+    }
+}
+
+/// Tries a credential that was rotated out, next to the one that is valid.
+pub(crate) async fn retired(gate: &Gate, store: &Store, old: &Retired, outcome: &mut Outcome) {
+    let Some(endpoint) = store.endpoint() else {
+        return;
+    };
+    let control = async { gate.places(1).await?.greet(&endpoint, &[]).await };
+    let id = match control.await {
+        Ok(greeting) if greeting.is_pooled() => "PB-06",
+        Ok(_) => "PG-208",
+        Err(error) => return outcome.unclear("PG-208", error.link.to_string()),
+    };
+    let old = PostgresEndpoint {
+        user: old.login.clone(),
+        password: Some(old.password.clone()),
+        ..endpoint
+    };
+    let answer = async { gate.places(1).await?.greet(&old, &[]).await };
+    match answer.await {
+        Ok(_) => {
+            outcome.tried(id);
+            let mut found = finding(id, store, "the login and its old password are let in");
+            found.object = format!("retired login {}", old.user);
+            found.roles = vec![old.user.clone()];
+            found.remedy = vec![format!(
+                "ALTER ROLE {} NOLOGIN PASSWORD NULL;",
+                ident(&old.user)
+            )];
+            outcome.findings.push(found);
+        }
+        Err(error) => match error.sqlstate.as_deref() {
+            Some(WRONG_PASSWORD | super::NO_RULE) => outcome.tried(id),
+            // As PgBouncer refuses.
+            Some("08P01") if id == "PB-06" => outcome.tried(id),
+            _ => outcome.unclear(id, error.link.to_string()),
+        },
+    }
+}
+
 /// What a server says about itself and the database.
 struct Place {
     recovering: bool,
@@ -109,9 +175,9 @@ struct Place {
     oid: u32,
 }
 
-async fn place(endpoint: &PostgresEndpoint) -> Result<Place, String> {
-    let session = endpoint
-        .try_connect("-c default_transaction_read_only=on")
+async fn place(gate: &Gate, endpoint: &PostgresEndpoint) -> Result<Place, String> {
+    let session = gate
+        .connect(endpoint, "-c default_transaction_read_only=on")
         .await
         .map_err(|error| error.link.to_string())?;
     let query = "SELECT pg_catalog.pg_is_in_recovery(), c.system_identifier::text, d.oid \
@@ -131,12 +197,12 @@ async fn place(endpoint: &PostgresEndpoint) -> Result<Place, String> {
 }
 
 /// Compares a replica with its primary.
-pub(crate) async fn replica(store: &Store, outcome: &mut Outcome) {
+pub(crate) async fn replica(gate: &Gate, store: &Store, outcome: &mut Outcome) {
     const ID: &str = "PG-029";
     let (Some(primary), Some(replica)) = (store.endpoint(), store.replica_endpoint()) else {
         return;
     };
-    let (primary, there) = tokio::join!(place(&primary), place(&replica));
+    let (primary, there) = tokio::join!(place(gate, &primary), place(gate, &replica));
     let (primary, there) = match (primary, there) {
         (Ok(primary), Ok(there)) => (primary, there),
         (Err(reason), _) => return outcome.unclear(ID, reason),
@@ -161,9 +227,9 @@ pub(crate) async fn replica(store: &Store, outcome: &mut Outcome) {
 }
 
 /// Lets `a` listen and `b` tell.
-pub(crate) async fn told(a: &Store, b: &Store, outcome: &mut Outcome) {
+pub(crate) async fn told(gate: &Gate, a: &Store, b: &Store, outcome: &mut Outcome) {
     const ID: &str = "PG-211";
-    match heard(a, b).await {
+    match heard(gate, a, b).await {
         Err(reason) => outcome.unclear(ID, reason),
         Ok(false) => outcome.tried(ID),
         Ok(true) => {
@@ -177,18 +243,22 @@ pub(crate) async fn told(a: &Store, b: &Store, outcome: &mut Outcome) {
     }
 }
 
-async fn heard(a: &Store, b: &Store) -> Result<bool, String> {
+async fn heard(gate: &Gate, a: &Store, b: &Store) -> Result<bool, String> {
     let (Some(ear), Some(mouth)) = (a.endpoint(), b.endpoint()) else {
         return Err("the passwords are not known".into());
     };
     let refused = |error: tokio_postgres::Error| Refusal::of(&error).message;
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    let ear = ear
-        .connect_listening("", sender)
+    let mut places = gate
+        .places(2)
         .await
         .map_err(|error| error.link.to_string())?;
-    let mouth = mouth
-        .try_connect("")
+    let ear = places
+        .connect_listening(&ear, "", sender)
+        .await
+        .map_err(|error| error.link.to_string())?;
+    let mouth = places
+        .connect(&mouth, "")
         .await
         .map_err(|error| error.link.to_string())?;
     let outcome = async {

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
+use super::facts::Place;
 use crate::cache::{KeyTenant, PREFIXED_TWICE, UNCLASSIFIED, classify, printable};
 
 /// Kinds of keys without a tenant that are told apart, so that a strange server cannot fill the
@@ -155,6 +158,40 @@ pub(super) fn shape(key: &[u8]) -> String {
         shape.push_str("‹…›");
     }
     shape
+}
+
+/// Returns where the connections in `value` lead, and nothing of their passwords.
+pub(super) fn places(value: &[u8]) -> BTreeSet<Place> {
+    fn collect(value: &Value, found: &mut BTreeSet<Place>) {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        // MongoDB's have a URI or an authSource, and are not compared.
+        let (host, database, login) = (text("host"), text("database"), text("username"));
+        if let (Some(host), Some(database), Some(login), None, None) =
+            (host, database, login, text("uri"), text("authSource"))
+        {
+            found.insert(Place {
+                host: host.trim_end_matches('.').to_ascii_lowercase(),
+                port: value.get("port").and_then(Value::as_u64).unwrap_or(5432),
+                database: database.to_owned(),
+                schema: text("schema").unwrap_or_default().to_owned(),
+                login: login.to_owned(),
+            });
+        }
+        match value {
+            // Replicas have names of their own, and MongoDB's databases too.
+            Value::Object(map) => map
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "mongodb" | "postgresqlReplica"))
+                .for_each(|(_, value)| collect(value, found)),
+            Value::Array(all) => all.iter().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    if let Ok(value) = serde_json::from_slice::<Value>(value) {
+        collect(&value, &mut found);
+    }
+    found
 }
 
 /// Returns the names of fields of `value` that hold a password one can read.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::acl::User;
 use super::census::{Census, readable};
-use super::facts::{About, Client, Context, Node, Tenant};
+use super::facts::{About, Client, Context, Node, Place, Tenant};
 use super::{judge, roundtrip};
 use crate::cache::{KeyTenant, classify};
 use crate::isolation::catalogue;
@@ -28,6 +28,17 @@ fn user(line: &str) -> User {
     User::parse(line).expect("a planted line is one of ACL LIST")
 }
 
+/// Where a tenant of that name is led.
+fn place(name: &str) -> Place {
+    Place {
+        host: "control".into(),
+        port: 5432,
+        database: name.to_owned(),
+        schema: String::new(),
+        login: format!("{name}_app"),
+    }
+}
+
 fn scratch() -> Scratch {
     let tenant = |name: &str, id: &str, status: &str| Tenant {
         name: name.to_owned(),
@@ -35,6 +46,7 @@ fn scratch() -> Scratch {
         key: KeyTenant::parse(id),
         status: status.to_owned(),
         environment: "staging".into(),
+        places: [("ledger".to_owned(), place(name))].into(),
     };
     let mut census = Census {
         keys: 4,
@@ -103,6 +115,7 @@ fn scratch() -> Scratch {
             others: BTreeMap::new(),
             readable: BTreeMap::new(),
             values: 1,
+            kept: BTreeMap::new(),
         },
     }
 }
@@ -176,6 +189,12 @@ const PLANTS: &[(&str, Plant)] = &[
         let fields = readable(br#"{"databases":{"x":{"postgresql":{"password":"planted"}}}}"#);
         if let (Some(tenant), false) = (known.tenant(), fields.is_empty()) {
             s.node.readable.insert((known.class.id, tenant), fields);
+        }
+    }),
+    ("CF-17", |s| {
+        if let Some(tenant) = KeyTenant::parse(A) {
+            let others = [place("control_b")].into();
+            s.node.kept.insert((tenant, "ledger".into()), others);
         }
     }),
     ("RD-10", |s| {

@@ -16,6 +16,25 @@ pub(super) struct Tenant {
     pub(super) key: Option<KeyTenant>,
     pub(super) status: String,
     pub(super) environment: String,
+    /// Where the inventory leads it, by service.
+    pub(super) places: BTreeSet<(String, Place)>,
+}
+
+/// A database, or a schema of one, and the login for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u64,
+    pub(super) database: String,
+    pub(super) schema: String,
+    pub(super) login: String,
+}
+
+impl Place {
+    /// Returns the database or schema, whoever logs in there.
+    pub(super) fn spot(&self) -> (&str, u64, &str, &str) {
+        (&self.host, self.port, &self.database, &self.schema)
+    }
 }
 
 impl Tenant {
@@ -194,6 +213,8 @@ pub(super) struct Node {
     pub(super) readable: BTreeMap<(&'static str, KeyTenant), BTreeSet<&'static str>>,
     /// Values that were read.
     pub(super) values: u64,
+    /// Where values with connections lead, by tenant and service.
+    pub(super) kept: BTreeMap<(KeyTenant, String), BTreeSet<Place>>,
 }
 
 impl Node {

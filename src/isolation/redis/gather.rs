@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::{Cmd, Value};
 
 use super::acl::User;
-use super::census::{Census, readable};
-use super::facts::{About, Ask, Client, Context, Node};
+use super::census::{Census, places, readable};
+use super::facts::{About, Ask, Client, Context, Node, Place};
 use super::{Options, Target};
 use crate::cache::{KeyTenant, classify};
 use crate::link::LinkError;
@@ -91,6 +91,7 @@ pub(super) async fn node(
         others: BTreeMap::new(),
         readable: BTreeMap::new(),
         values: 0,
+        kept: BTreeMap::new(),
         me,
     };
     if let Ok(users) = &node.users {
@@ -102,7 +103,14 @@ pub(super) async fn node(
         .map_err(|error| said(&error));
     if let Ok(census) = &mut node.census {
         ttl(session, census).await;
-        if let Err(error) = credentials(session, census, &mut node.readable, &mut node.values).await
+        if let Err(error) = credentials(
+            session,
+            census,
+            &mut node.readable,
+            &mut node.values,
+            &mut node.kept,
+        )
+        .await
         {
             tracing::debug!(%error, "values of credentials are not known");
         }
@@ -400,6 +408,7 @@ async fn credentials(
     census: &Census,
     found: &mut BTreeMap<(&'static str, KeyTenant), BTreeSet<&'static str>>,
     values: &mut u64,
+    kept: &mut BTreeMap<(KeyTenant, String), BTreeSet<Place>>,
 ) -> Result<(), LinkError> {
     for batch in census.credentials.chunks(100) {
         let mut pipeline = redis::pipe();
@@ -416,6 +425,14 @@ async fn credentials(
             let (fields, Some(tenant)) = (readable(&value), known.tenant()) else {
                 continue;
             };
+            let service = key.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+            let service = String::from_utf8_lossy(service).into_owned();
+            let places = places(&value);
+            if known.class.id == "resolver.connections" && !places.is_empty() {
+                kept.entry((tenant.clone(), service))
+                    .or_default()
+                    .extend(places);
+            }
             if !fields.is_empty() {
                 found
                     .entry((known.class.id, tenant))

@@ -1,10 +1,10 @@
 //! Concludes from what was read. Pure: the control puts planted readings through the very same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::acl::User;
-use super::facts::{About, Context, Node, Tenant};
+use super::facts::{About, Context, Node, Place, Tenant};
 use super::versions::{self, Holes};
 use crate::cache::KeyTenant;
 use crate::isolation::catalogue::known;
@@ -62,6 +62,7 @@ pub(super) fn node(node: &Node, context: &Context, part: &mut Part) {
     patterns(node, part);
     databases(node, context, part);
     readable(node, context, part);
+    stale(node, context, part);
     version(node, context, part);
     transport(node, part);
     eviction(node, context, part);
@@ -530,6 +531,71 @@ fn readable(node: &Node, context: &Context, part: &mut Part) {
         finding.remedy = vec![format!("lerianctl cache flush --tenant-id {key}")];
         part.findings.push(finding);
     }
+}
+
+/// Compares what lies in the cache with what the inventory says.
+fn stale(node: &Node, context: &Context, part: &mut Part) {
+    const ID: &str = "CF-17";
+    if context
+        .tenants
+        .iter()
+        .all(|tenant| tenant.places.is_empty())
+    {
+        return part.skip(ID, "the inventory leads no tenant to a database");
+    }
+    let mut whose: BTreeMap<_, Vec<&Tenant>> = BTreeMap::new();
+    for tenant in &context.tenants {
+        for (_, place) in &tenant.places {
+            whose.entry(place.spot()).or_default().push(tenant);
+        }
+    }
+    let mut compared = 0;
+    for ((key, service), places) in &node.kept {
+        let Some(tenant) = context.by_key(key) else {
+            continue;
+        };
+        let own: Vec<&Place> = tenant
+            .places
+            .iter()
+            .filter(|(of, _)| of == service || of.is_empty())
+            .map(|(_, place)| place)
+            .collect();
+        for place in places {
+            let there = whose.get(&place.spot()).map_or(&[][..], Vec::as_slice);
+            let is_own = there.iter().any(|other| other.id == tenant.id);
+            let foreign: Vec<String> = there
+                .iter()
+                .filter(|other| other.id != tenant.id)
+                .map(|other| other.name.clone())
+                .collect();
+            if own.is_empty() && foreign.is_empty() {
+                continue;
+            }
+            compared += 1;
+            if own.contains(&place) {
+                continue;
+            }
+            let object = format!("cached connections of {} for {service}", tenant.name);
+            let mut finding = Finding::new(known(ID), &node.name, object);
+            finding.to = vec![tenant.name.clone()];
+            let address = format!("{}:{}, database {}", place.host, place.port, place.database);
+            if !is_own && !foreign.is_empty() {
+                finding.severity = Severity::Critical;
+                finding.from = vec![tenant.name.clone()];
+                finding.evidence = format!(
+                    "they lead to {address}, which is that of {}",
+                    some(foreign.iter())
+                );
+                finding.to = foreign;
+            } else {
+                let evidence = "which the Tenant Manager does not hand out for it now";
+                finding.evidence = format!("they lead to {address} as {}, {evidence}", place.login);
+            }
+            finding.remedy = vec![format!("lerianctl cache flush --tenant-id {key}")];
+            part.findings.push(finding);
+        }
+    }
+    part.looked(ID, compared, compared);
 }
 
 /// Judges the ids of tenants, once for the deployment.

@@ -13,7 +13,7 @@ mod judge;
 mod roundtrip;
 mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::inventory::Inventory;
 use super::model::{Check, Finding};
@@ -23,7 +23,7 @@ use crate::cache::KeyTenant;
 use crate::link::LinkError;
 use crate::link::redis::{Deployment, RedisEndpoint};
 pub(crate) use acl::holds_word;
-use facts::{Context, Tenant};
+use facts::{Context, Place, Tenant};
 
 /// Keys of one server that are looked at without being asked for more.
 pub const SAMPLE: u64 = 200_000;
@@ -160,11 +160,24 @@ async fn enter(endpoint: &RedisEndpoint) -> Result<Deployment, LinkError> {
 }
 
 fn context(inventory: &Inventory, options: &Options) -> Context {
+    let mut places: BTreeMap<&str, BTreeSet<(String, Place)>> = BTreeMap::new();
+    for store in &inventory.stores {
+        let place = Place {
+            host: store.host.trim_end_matches('.').to_ascii_lowercase(),
+            port: u64::from(store.port),
+            database: store.database.clone(),
+            schema: store.schema.clone().unwrap_or_default(),
+            login: store.login.clone(),
+        };
+        let of = places.entry(&store.tenant_id).or_default();
+        of.insert((store.service.clone(), place));
+    }
     let tenants: Vec<Tenant> = inventory
         .everyone()
         .into_iter()
         .map(|record| Tenant {
             key: KeyTenant::parse(&record.id),
+            places: places.remove(record.id.as_str()).unwrap_or_default(),
             name: record.tenant,
             id: record.id,
             status: record.status,

@@ -8,9 +8,10 @@ use futures_util::stream;
 use super::tally::Tallies;
 use super::{Progress, Settings};
 use crate::isolation::catalogue::known;
-use crate::isolation::inventory::Store;
+use crate::isolation::inventory::{Retired, Store};
 use crate::isolation::live::{Outcome, besides};
 use crate::isolation::model::{Family, Finding};
+use crate::link::postgres::Gate;
 
 /// What tells one server from another.
 #[derive(Debug, Clone)]
@@ -96,12 +97,18 @@ enum Work<'a> {
     Clear(&'a Store),
     Replica(&'a Store),
     Told(&'a Store, &'a Store),
+    Retired(&'a Store, &'a Retired),
 }
+
+/// Why neither the server nor a pooler was asked with an old password.
+const NO_OLD: &str = "the inventory names no password that was rotated out (retired-password-file)";
 
 /// Tries all of it.
 pub(super) async fn probe(
     stores: &[Store],
+    retired: &[(Store, Retired)],
     settings: &Settings,
+    gate: &Gate,
     tallies: &mut Tallies,
     progress: Progress<'_>,
 ) {
@@ -111,6 +118,9 @@ pub(super) async fn probe(
         work.push(one);
         *counts.entry(id).or_default() += 1;
     };
+    for (store, old) in retired.iter().filter(|(store, _)| store.password.is_some()) {
+        add("PG-208", Work::Retired(store, old));
+    }
     let known_password = |store: &&Store| store.password.is_some();
     for store in stores.iter().filter(known_password) {
         if store.status != "active" {
@@ -144,6 +154,7 @@ pub(super) async fn probe(
     }
     for (id, reason) in [
         ("PG-029", "no tenant is handed a read replica"),
+        ("PG-208", NO_OLD),
         (
             "PG-209",
             "no tenant is suspended or purged whose password is known",
@@ -159,20 +170,23 @@ pub(super) async fn probe(
             None => tallies.skip(id, reason),
         }
     }
+    if !counts.contains_key("PG-208") {
+        tallies.skip("PB-06", NO_OLD);
+    }
     let total = work.len() as u64;
     let mut results = stream::iter(work)
         .map(|one| async move {
             let mut outcome = Outcome::default();
             match one {
-                Work::Gone(store) => besides::gone(store, &mut outcome).await,
-                Work::Clear(store) => besides::clear_text(store, &mut outcome).await,
-                Work::Replica(store) => besides::replica(store, &mut outcome).await,
-                Work::Told(a, b) => besides::told(a, b, &mut outcome).await,
+                Work::Gone(store) => besides::gone(gate, store, &mut outcome).await,
+                Work::Clear(store) => besides::clear_text(gate, store, &mut outcome).await,
+                Work::Replica(store) => besides::replica(gate, store, &mut outcome).await,
+                Work::Retired(store, old) => besides::retired(gate, store, old, &mut outcome).await,
+                Work::Told(a, b) => besides::told(gate, a, b, &mut outcome).await,
             }
             outcome
         })
-        // Each opens two sessions at most.
-        .buffer_unordered((settings.jobs / 2).max(1));
+        .buffer_unordered(gate.bound());
     let mut done = 0;
     while let Some(outcome) = results.next().await {
         done += 1;

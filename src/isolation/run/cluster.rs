@@ -7,6 +7,7 @@ use futures_util::stream;
 use tokio_postgres::Client;
 
 use super::besides::Identity;
+use super::maintenance;
 use super::skew::{self, Applied};
 use super::tally::Tallies;
 use super::{Progress, Settings};
@@ -16,7 +17,7 @@ use crate::isolation::inventory::{Inventory, Store, rows};
 use crate::isolation::model::{Check, Family, Finding};
 use crate::isolation::products::Room;
 use crate::isolation::report::{ClusterFacts, Coverage};
-use crate::link::postgres::{PostgresEndpoint, Session};
+use crate::link::postgres::{Gate, PostgresEndpoint, Session};
 
 /// Checks that want more rights than a plain login has; without them they are skipped.
 const PRIVILEGED: &[&str] = &["PG-014", "PG-015"];
@@ -38,6 +39,9 @@ pub(super) struct Cluster {
     started: String,
     versions: Vec<Applied>,
     first: BTreeMap<&'static str, Vec<Raw>>,
+    /// Roles by each of their members, as far as the membership conveys anything.
+    memberships: BTreeMap<String, Vec<String>>,
+    gate: Gate,
 }
 
 impl Cluster {
@@ -46,12 +50,13 @@ impl Cluster {
         stores: &[&Store],
         inventory: &Inventory,
         settings: &Settings,
+        gate: &Gate,
+        is_of_here: impl Fn(&PostgresEndpoint) -> bool,
     ) -> Self {
-        let only_one = inventory.clusters().len() == 1 && settings.auditors.len() == 1;
         let auditor = settings
             .auditors
             .iter()
-            .find(|auditor| auditor.address() == address || only_one)
+            .find(|auditor| auditor.address() == address || is_of_here(auditor))
             .cloned();
         let mut databases: BTreeSet<&str> = BTreeSet::new();
         let mut schemas: BTreeSet<&str> = BTreeSet::new();
@@ -77,6 +82,8 @@ impl Cluster {
             started: String::new(),
             versions: Vec::new(),
             first: BTreeMap::new(),
+            memberships: BTreeMap::new(),
+            gate: gate.clone(),
         }
     }
 
@@ -100,7 +107,7 @@ impl Cluster {
         &self.stores
     }
 
-    /// Returns whose each role is.
+    /// Returns whose each role is: a tenant's own, or else of everyone who has its rights.
     fn owners(&self) -> Owners {
         let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for store in &self.stores {
@@ -108,6 +115,22 @@ impl Cluster {
                 owners.entry(role).or_default().insert(&store.tenant);
             }
         }
+        let mut members: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (role, tenants) in &owners {
+            let mut seen = BTreeSet::from([*role]);
+            let mut next = vec![*role];
+            while let Some(role) = next.pop() {
+                for of in self.memberships.get(role).into_iter().flatten() {
+                    if seen.insert(of) {
+                        next.push(of);
+                        if !owners.contains_key(of.as_str()) {
+                            members.entry(of).or_default().extend(tenants);
+                        }
+                    }
+                }
+            }
+        }
+        owners.extend(members);
         let names = |tenants: BTreeSet<&str>| tenants.into_iter().map(ToOwned::to_owned).collect();
         owners
             .into_iter()
@@ -205,9 +228,21 @@ impl Cluster {
         }
         let inventory = rows(&self.stores, self.complete);
         let answers = audit::ask(&session, &applicable, &inventory).await;
-        session.close().await;
         coverage.statements += applicable.len() as u64;
-        coverage.connections = coverage.connections.max(1);
+        let meeting = maintenance::ask(&session, &self.stores, &inventory, settings).await;
+        session.close().await;
+        if let Some((database, answers)) = meeting {
+            coverage.statements += answers.len() as u64;
+            self.take(answers, &self.owners(), &database, tallies);
+        }
+        maintenance::template(
+            &self.gate,
+            self.auditor.as_ref(),
+            settings,
+            &self.facts,
+            tallies,
+        )
+        .await;
         let owners = self.owners();
         self.take(answers, &owners, "", tallies);
         self.databases(settings, tallies, coverage, progress).await;
@@ -220,7 +255,13 @@ impl Cluster {
             .iter()
             .filter(|store| database.is_none_or(|database| store.database == database))
             .find_map(Store::endpoint);
-        let (session, name) = reader(self.auditor.as_ref(), of_tenant.as_ref(), database).await?;
+        let (session, name) = reader(
+            &self.gate,
+            self.auditor.as_ref(),
+            of_tenant.as_ref(),
+            database,
+        )
+        .await?;
         if database.is_none() {
             self.facts.reader = name;
         }
@@ -270,6 +311,14 @@ impl Cluster {
                 }
             }
         }
+        let members = "SELECT pg_get_userbyid(m.member)::text, pg_get_userbyid(m.roleid)::text \
+                       FROM pg_auth_members m WHERE m.admin_option \
+                       OR coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true) \
+                       OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)";
+        for row in session.query_typed(members, &[]).await.map_err(refused)? {
+            let member: String = row.get(0);
+            self.memberships.entry(member).or_default().push(row.get(1));
+        }
         // Not on every managed service; then the identity stays unknown.
         let system = "SELECT system_identifier::text FROM pg_control_system()";
         if let Ok(row) = session.query_typed_one(system, &[]).await {
@@ -296,6 +345,7 @@ impl Cluster {
         let total = by_database.len() as u64;
         coverage.databases += total;
         let (auditor, complete, version) = (self.auditor.as_ref(), self.complete, self.version);
+        let gate = &self.gate;
         let checks = &checks;
         let mut answers = stream::iter(by_database)
             .map(|(database, stores)| async move {
@@ -304,7 +354,8 @@ impl Cluster {
                     || stores.iter().any(|store| store.tenant != stores[0].tenant);
                 let asked: Vec<&'static Check> =
                     audit::applicable(checks.iter().copied(), version, shared).collect();
-                let session = match reader(auditor, of_tenant.as_ref(), Some(database)).await {
+                let session = match reader(gate, auditor, of_tenant.as_ref(), Some(database)).await
+                {
                     Ok((session, _)) => session,
                     Err(reason) => return (database, asked, Err(reason)),
                 };
@@ -313,7 +364,7 @@ impl Cluster {
                 session.close().await;
                 (database, asked, Ok(answers))
             })
-            .buffer_unordered(settings.at_once());
+            .buffer_unordered(gate.bound());
         let mut done = 0;
         let mut taken = Vec::new();
         while let Some((database, asked, answer)) = answers.next().await {
@@ -337,12 +388,6 @@ impl Cluster {
         for (database, answer) in taken {
             self.take(answer, &owners, &database, tallies);
         }
-        let at_once = u32::try_from(
-            settings
-                .jobs
-                .min(usize::try_from(total).unwrap_or(usize::MAX)),
-        );
-        coverage.connections = coverage.connections.max(at_once.unwrap_or(u32::MAX));
     }
 
     /// Turns answers into findings, with roles as tenants.
@@ -396,6 +441,7 @@ impl Cluster {
 
 /// Opens a session that only reads, as the auditor or else as a tenant.
 async fn reader(
+    gate: &Gate,
     auditor: Option<&PostgresEndpoint>,
     of_tenant: Option<&PostgresEndpoint>,
     database: Option<&str>,
@@ -410,7 +456,7 @@ async fn reader(
         if let Some(database) = database {
             endpoint.database = database.to_owned();
         }
-        match endpoint.try_connect(READ_ONLY).await {
+        match gate.connect(&endpoint, READ_ONLY).await {
             Ok(session) => return Ok((session, format!("{word} {}", endpoint.user))),
             Err(error) => reason = error.link.to_string(),
         }

@@ -8,15 +8,23 @@ use super::tally::Tallies;
 use super::{Settings, tallies_wants};
 use crate::isolation::catalogue::known;
 use crate::isolation::config;
+use crate::isolation::files;
 use crate::isolation::inventory::Inventory;
 use crate::isolation::model::{Family, Finding};
 use crate::isolation::products::{self, Room};
+use crate::isolation::report::NotTested;
+use crate::secret::Secret;
 
 /// Grace after a rotation when nobody says one: what a server has by default.
 const GRACE: Duration = Duration::from_mins(5);
 
 /// Runs every check of the configuration.
-pub(super) async fn check(inventory: &Inventory, settings: &Settings, tallies: &mut Tallies) {
+pub(super) async fn check(
+    inventory: &Inventory,
+    settings: &Settings,
+    tallies: &mut Tallies,
+    not_tested: &mut BTreeSet<NotTested>,
+) {
     let stores = inventory.stores.len() as u64;
     let products = settings.products.len() as u64;
     let replicas = inventory
@@ -40,6 +48,7 @@ pub(super) async fn check(inventory: &Inventory, settings: &Settings, tallies: &
                 tallies.skip(id, "no cluster was named (--cluster)");
             }
             "CF-19" => {}
+            "CF-22" => {}
             "CF-21" => tallies.looked_or(id, waivers, "there are no waivers"),
             _ => tallies.looked(id, stores),
         }
@@ -63,8 +72,73 @@ pub(super) async fn check(inventory: &Inventory, settings: &Settings, tallies: &
     if !settings.clusters.is_empty() && settings.wants(known("CF-19")) {
         addresses(inventory, settings, tallies, &mut findings).await;
     }
+    if settings.wants(known("CF-22")) {
+        files(inventory, settings, tallies, not_tested, &mut findings).await;
+    }
     findings.retain(|finding| tallies_wants(settings, finding));
     tallies.find(findings);
+}
+
+/// Reads the files of this program for passwords.
+async fn files(
+    inventory: &Inventory,
+    settings: &Settings,
+    tallies: &mut Tallies,
+    not_tested: &mut BTreeSet<NotTested>,
+    findings: &mut Vec<Finding>,
+) {
+    const ID: &str = "CF-22";
+    let (folders, mut left_out) = settings.files.clone();
+    left_out.extend(inventory.password_files.iter().cloned());
+    let stores = inventory.stores.iter();
+    let secrets: Vec<(String, Secret)> = stores
+        .filter_map(|store| Some((store.tenant.clone(), store.password.clone()?)))
+        .collect();
+    if folders.is_empty() || secrets.is_empty() {
+        return tallies.skip(
+            ID,
+            "no folder of this program, or no password, is known here",
+        );
+    }
+    let tenants: BTreeSet<String> = inventory.tenants().into_iter().collect();
+    let look = move || files::look(&folders, &left_out, &secrets);
+    let seen = match tokio::task::spawn_blocking(look).await {
+        Ok(seen) => seen,
+        Err(error) => return tallies.failed(ID, error.to_string()),
+    };
+    tallies.looked_or(ID, seen.files, "this program keeps no file here");
+    for gap in seen.gaps {
+        not_tested.insert(NotTested {
+            what: format!("{ID} · a file of this program"),
+            why: gap,
+        });
+    }
+    for (path, whose) in seen.found {
+        let mut finding =
+            Finding::new(known(ID), config::STORE, format!("file {}", path.display()));
+        finding.evidence = format!("the password of {} stands in it", some(&whose));
+        finding.to = whose
+            .into_iter()
+            .filter(|name| tenants.contains(name))
+            .collect();
+        finding.remedy = finding
+            .to
+            .iter()
+            .map(|tenant| format!("lerianctl tenant rotate {tenant}"))
+            .collect();
+        findings.push(finding);
+    }
+}
+
+fn some(names: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = names.iter().map(String::as_str).take(5).collect();
+    let more = names.len().saturating_sub(first.len());
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{rest}", first.join(", "))
 }
 
 /// Adds what products can open on a cluster to what its logins may.

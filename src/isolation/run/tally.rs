@@ -158,8 +158,13 @@ impl Tallies {
         self.of("PG-203").out_of += inside;
         self.of("PG-204").out_of += inside;
         self.of("PG-205").out_of += n;
+        self.of("PG-213").out_of += n;
         self.of("PG-214").out_of += n;
         self.of("PB-02").out_of += stores.iter().filter(|s| s.schema.is_some()).count() as u64;
+    }
+
+    /// Notes what is tried once per address.
+    pub(super) fn expect_once(&mut self) {
         self.of("PG-217").out_of += 1;
         self.of("PB-01").out_of += 1;
     }
@@ -171,6 +176,9 @@ impl Tallies {
         }
         for (id, reasons) in outcome.unclear {
             self.of(id).errors.extend(reasons);
+        }
+        for (id, reason) in outcome.skipped {
+            self.skip(id, reason);
         }
         let wanted = outcome
             .findings
