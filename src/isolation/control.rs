@@ -19,7 +19,7 @@ use crate::provision::sql::ident;
 use crate::secret::random_bytes;
 
 /// Options of the control's session. It writes, and takes back.
-const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c lock_timeout=10s -c \
+const OPTIONS: &str = "-c search_path=pg_catalog -c jit=off -c statement_timeout=60s -c lock_timeout=10s -c \
                        idle_in_transaction_session_timeout=60s";
 
 /// What no transaction can plant: rules for hosts, prepared transactions, sessions over the

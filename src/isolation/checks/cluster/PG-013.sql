@@ -8,26 +8,30 @@
 --   audit chain of Tracer included.
 -- looks: pg_db_role_setting for roles and databases in the inventory, and for everyone.
 -- remedy: ALTER ROLE "acme_app" RESET search_path;
-, setting AS (
-  SELECT r.rolname, d.datname, split_part(cfg, '=', 1) AS name, substr(cfg, strpos(cfg, '=') + 1) AS value
+, setting AS MATERIALIZED (
+  SELECT row_number() OVER () AS id, r.rolname::text AS rolname, d.datname::text AS datname,
+    split_part(cfg, '=', 1) AS name, substr(cfg, strpos(cfg, '=') + 1) AS value
   FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
   CROSS JOIN LATERAL unnest(s.setconfig) cfg
   WHERE (r.rolname IN (SELECT role FROM inv) OR d.datname IN (SELECT db FROM inv) OR (s.setrole = 0 AND s.setdatabase = 0))),
 owner AS (
-  SELECT s.*, ARRAY(SELECT DISTINCT i.tenant FROM inv i WHERE CASE WHEN s.rolname IS NOT NULL THEN i.role = s.rolname
-                                                                   ELSE i.db = s.datname END) AS tenants
-  FROM setting s),
+  SELECT DISTINCT s.id, i.tenant FROM setting s JOIN inv i ON i.role = s.rolname
+  UNION SELECT s.id, i.tenant FROM setting s JOIN inv i ON i.db = s.datname WHERE s.rolname IS NULL),
+owned AS (SELECT id, array_agg(tenant ORDER BY tenant) AS tenants FROM owner GROUP BY id),
+-- Whose schema, or whose role, a setting names.
+named AS (
+  SELECT s.id, x.tenant FROM setting s CROSS JOIN LATERAL regexp_split_to_table(s.value, ',') part
+  JOIN schemas x ON x.sch = trim(both ' "' FROM part) WHERE s.name = 'search_path'
+  UNION SELECT s.id, i.tenant FROM setting s JOIN inv i ON i.role = trim(both '"' FROM s.value) WHERE s.name = 'role'),
+-- A path that is set for a database is everybody's who shares it.
+foreign_to AS (
+  SELECT n.id, array_agg(n.tenant ORDER BY n.tenant) AS foreigners
+  FROM named n JOIN setting s ON s.id = n.id LEFT JOIN owned o ON o.id = n.id LEFT JOIN owner w ON w.id = n.id AND w.tenant = n.tenant
+  WHERE w.id IS NULL OR (s.name = 'search_path' AND s.rolname IS NULL AND cardinality(o.tenants) > 1)
+  GROUP BY n.id),
 judged AS (
-  SELECT o.*, CASE
-    WHEN o.name = 'search_path' THEN (
-      SELECT array_agg(DISTINCT i.tenant) FROM inv i
-      WHERE i.sch IS NOT NULL
-        AND (NOT i.tenant = ANY (o.tenants) OR (o.rolname IS NULL AND cardinality(o.tenants) > 1))
-        AND i.sch IN (SELECT trim(both ' "' FROM part) FROM regexp_split_to_table(o.value, ',') part))
-    WHEN o.name = 'role' THEN (
-      SELECT array_agg(DISTINCT i.tenant) FROM inv i
-      WHERE i.role = trim(both '"' FROM o.value) AND NOT i.tenant = ANY (o.tenants)) END AS foreigners
-  FROM owner o)
+  SELECT s.*, coalesce(o.tenants, ARRAY[]::text[]) AS tenants, f.foreigners
+  FROM setting s LEFT JOIN owned o ON o.id = s.id LEFT JOIN foreign_to f ON f.id = s.id)
 SELECT CASE WHEN foreigners IS NOT NULL THEN 'critical' END,
   ARRAY[coalesce(rolname::text, 'PUBLIC')], coalesce(foreigners, tenants),
   coalesce('role ' || rolname, 'every role') || coalesce(' in database ' || datname, ''), name || ' = ' || value,
