@@ -573,6 +573,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "a limit of each shared database: clean_fleets_have_no_findings",
     ),
     ("PG-123", "each_variant_of_a_leak_is_found_by_its_checks"),
+    ("PG-206", "a_canary_of_another_is_found"),
     ("PG-208", "a_password_that_was_rotated_out_is_found"),
     ("PG-211", "tenants_that_share_a_database_hear_each_other"),
     ("PG-212", "a_server_that_takes_clear_text_is_found"),
@@ -758,6 +759,44 @@ async fn tenants_of_one_server_are_neighbours_whatever_it_is_called() {
         .clone_from(&fleet.inventory.stores[0].database);
     let report = fleet.check_inventory(&inventory, |_| ()).await;
     assert!(found(&report).contains(&"CF-01"), "{:#?}", refuted(&report));
+}
+
+#[tokio::test]
+async fn a_canary_of_another_is_found() {
+    for fleet in [Fleet::by_hand(true).await, Fleet::schemas_by_hand().await] {
+        for store in &fleet.inventory.stores {
+            let schema = store.schema.as_deref().unwrap_or("public");
+            let admin = fleet.session(&store.database).await;
+            admin
+                .batch_execute(&format!(
+                    "CREATE TABLE {schema}.lerian_canary (tenant text, nonce text);
+                     INSERT INTO {schema}.lerian_canary VALUES ('{0}', md5('{0}'));
+                     ALTER TABLE {schema}.lerian_canary OWNER TO {1}",
+                    store.tenant, store.login
+                ))
+                .await
+                .unwrap();
+            admin.close().await;
+        }
+        assert_clean(&fleet.check().await);
+        let store = fleet.store("borealis");
+        let schema = store.schema.as_deref().unwrap_or("public");
+        let admin = fleet.session(&store.database).await;
+        for (change, to) in [
+            ("tenant = 'aurora'", AURORA),
+            ("tenant = 'borealis', nonce = md5('aurora')", BOTH),
+        ] {
+            let change = format!("UPDATE {schema}.lerian_canary SET {change}");
+            admin.batch_execute(&change).await.unwrap();
+            let report = fleet.check().await;
+            assert_eq!(found(&report), ["PG-206"], "{:#?}", refuted(&report));
+            assert_eq!(report.findings[0].to, to, "{:#?}", refuted(&report));
+        }
+        let none = format!("DELETE FROM {schema}.lerian_canary");
+        admin.batch_execute(&none).await.unwrap();
+        assert_eq!(found(&fleet.check().await), ["PG-206"]);
+        admin.close().await;
+    }
 }
 
 /// A copy of a cluster that goes on as if it were the original.

@@ -58,7 +58,7 @@ const FILES: &[&[File]] = &[
         "PG-110" "PG-111" "PG-112" "PG-113" "PG-114" "PG-115" "PG-116" "PG-117" "PG-118" "PG-119"
         "PG-120" "PG-121" "PG-122" "PG-123"),
     files!(Family::Live, "live", "txt",
-        "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-208" "PG-209" "PG-211" "PG-212" "PG-213" "PG-214"
+        "PG-029" "PG-201" "PG-202" "PG-203" "PG-204" "PG-205" "PG-206" "PG-208" "PG-209" "PG-211" "PG-212" "PG-213" "PG-214"
         "PG-215" "PG-217" "PB-01" "PB-02" "PB-03" "PB-04" "PB-05" "PB-06"),
     files!(Family::Redis, "redis", "txt",
         "RD-01" "RD-02" "RD-03" "RD-04" "RD-05" "RD-06" "RD-07" "RD-08" "RD-09" "RD-10" "RD-11"

@@ -4,6 +4,7 @@
 //! got into its own place before. What could write is rolled back.
 
 pub(crate) mod besides;
+mod canary;
 mod pooler;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub unclear: BTreeMap<&'static str, Vec<String>>,
     /// What does not apply here, by check, and why.
     pub skipped: BTreeMap<&'static str, String>,
+    /// What only one place should have, where it has a canary.
+    pub nonce: Option<String>,
     /// The role that the session turned out to have.
     pub user: Option<String>,
 }
@@ -146,6 +149,7 @@ pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
         }
     };
     identity(store, &session, &mut outcome).await;
+    canary::look(store, &session, &mut outcome).await;
     // All of one server, whatever it is called.
     let neighbours = victims;
     besides::dial_out(store, &session, &mut outcome).await;

@@ -502,6 +502,7 @@ async fn probe(
         .map(|(store, victims)| async move { (store, live::probe(gate, store, &victims).await) })
         .buffer_unordered(gate.bound());
     let mut done = 0;
+    let (mut canaries, mut nonces) = (0, besides::Nonces::new());
     let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     while let Some((store, outcome)) = results.next().await {
         done += 1;
@@ -516,6 +517,16 @@ async fn probe(
         if outcome.tried.contains_key("PG-205") {
             coverage.logins_tried += 1;
         }
+        if let Some(nonce) = &outcome.nonce {
+            let place = (
+                store.cluster(),
+                store.database.clone(),
+                store.schema.clone(),
+            );
+            let of = nonces.entry(nonce.clone()).or_default();
+            of.insert((place, store.tenant.clone()));
+        }
+        canaries += u64::from(outcome.tried.contains_key("PG-206"));
         if store.password.is_none() {
             tallies.no_password += 1;
         }
@@ -526,6 +537,7 @@ async fn probe(
         tallies.tried(outcome, settings);
     }
     besides::landed(landed, coverage.logins_tried, settings, tallies);
+    besides::canaries(canaries, coverage.logins_tried, nonces, settings, tallies);
     coverage.bound = if coverage.exhaustive {
         0.0
     } else {

@@ -91,6 +91,39 @@ pub(super) fn landed(
     }
 }
 
+/// Places and tenants by the nonce of the canary that was found there.
+pub(super) type Nonces = BTreeMap<String, BTreeSet<((String, String, Option<String>), String)>>;
+
+/// Tells which canaries stand in several tenants' places; `found` of `tried` logins found one.
+pub(super) fn canaries(
+    found: u64,
+    tried: u64,
+    nonces: Nonces,
+    settings: &Settings,
+    tallies: &mut Tallies,
+) {
+    const ID: &str = "PG-206";
+    if found == 0 {
+        return tallies.skip(ID, "no tenant has a canary (a table lerian_canary)");
+    }
+    tallies.expect(ID, tried.max(found));
+    if !settings.wants(known(ID)) {
+        return;
+    }
+    for places in nonces.into_values() {
+        let tenants: BTreeSet<&String> = places.iter().map(|(_, tenant)| tenant).collect();
+        let apart: BTreeSet<_> = places.iter().map(|(place, _)| place).collect();
+        if tenants.len() > 1 && apart.len() > 1 {
+            let ((cluster, ..), _) = &places.iter().next().expect("there are several");
+            let mut finding = Finding::new(known(ID), cluster.as_str(), "one canary");
+            finding.from = tenants.into_iter().cloned().collect();
+            finding.to.clone_from(&finding.from);
+            finding.evidence = format!("it stands in {} places: one is a copy", apart.len());
+            tallies.find(vec![finding]);
+        }
+    }
+}
+
 /// One thing to try.
 enum Work<'a> {
     Gone(&'a Store),
