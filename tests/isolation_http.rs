@@ -174,7 +174,8 @@ impl Front {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let listing = method == Method::GET && path == "/v1/organizations";
         let side = self.tokens.iter().position(|token| *token == text);
-        if let Some(response) = self.besides(&path, &request, side).await {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        if let Some(response) = self.besides(&path, &query, side).await {
             return response;
         }
         if let (true, Some(side)) = (method == Method::POST, side) {
@@ -248,12 +249,7 @@ impl Front {
     }
 
     /// Files, what comes later and an audit chain, which the sample has not.
-    async fn besides(
-        &self,
-        path: &str,
-        request: &Request,
-        side: Option<usize>,
-    ) -> Option<Response> {
+    async fn besides(&self, path: &str, query: &str, side: Option<usize>) -> Option<Response> {
         let file = path.strip_suffix("/file");
         if file.is_none() && path != "/v1/later" && path != "/v1/audit/verify" {
             return None;
@@ -273,11 +269,7 @@ impl Front {
             let count: usize = sides.iter().map(|side| records[*side]).sum();
             return Some(axum::Json(json!({ "checked": count })).into_response());
         }
-        let about = request
-            .uri()
-            .query()
-            .unwrap_or_default()
-            .replace("about=", "name=");
+        let about = query.replace("about=", "name=");
         let from = match file {
             Some(one) => one.to_owned(),
             None => format!("/v1/organizations?{about}"),
