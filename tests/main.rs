@@ -43,6 +43,7 @@ mod isolation_http;
 mod isolation_leaks;
 mod isolation_more_leaks;
 mod isolation_page;
+mod isolation_places;
 mod isolation_pooler;
 mod isolation_rabbitmq;
 mod isolation_redis;
