@@ -374,7 +374,6 @@ fn in_schemas() -> Vec<Leak> {
             undo: "DROP SCHEMA tools CASCADE",
             inside: true,
             found_by: &["PG-103", "PG-119"],
-            from: AURORA,
             to: BOREALIS,
             ..LEAK
         },
@@ -383,8 +382,6 @@ fn in_schemas() -> Vec<Leak> {
             undo: "DROP SCHEMA tools CASCADE",
             inside: true,
             found_by: &["PG-103", "PG-119"],
-            from: AURORA,
-            to: BOREALIS,
             ..LEAK
         },
         Leak {

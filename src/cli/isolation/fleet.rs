@@ -35,11 +35,14 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
             ),
         )
     })?;
-    if file.store.is_empty() {
+    if file.store.is_empty() && file.rabbitmq.is_empty() {
         return Err(Failure::new(
             Kind::Usage,
             "isolation.inventory",
-            format!("the inventory `{}` has no [[store]]", path.display()),
+            format!(
+                "the inventory `{}` has no [[store]] and no [[rabbitmq]]",
+                path.display()
+            ),
         ));
     }
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -152,7 +152,7 @@ pub(super) async fn probe(
         *counts.entry(id).or_default() += 1;
     };
     for (store, old) in retired.iter().filter(|(store, _)| store.password.is_some()) {
-        add("PG-208", Work::Retired(store, old));
+        add("", Work::Retired(store, old));
     }
     let known_password = |store: &&Store| store.password.is_some();
     for store in stores.iter().filter(known_password) {
@@ -187,7 +187,6 @@ pub(super) async fn probe(
     }
     for (id, reason) in [
         ("PG-029", "no tenant is handed a read replica"),
-        ("PG-208", NO_OLD),
         (
             "PG-209",
             "no tenant is suspended or purged whose password is known",
@@ -203,9 +202,7 @@ pub(super) async fn probe(
             None => tallies.skip(id, reason),
         }
     }
-    if !counts.contains_key("PG-208") {
-        tallies.skip("PB-06", NO_OLD);
-    }
+    let retired = counts.contains_key("");
     let total = work.len() as u64;
     let mut results = stream::iter(work)
         .map(|one| async move {
@@ -221,10 +218,26 @@ pub(super) async fn probe(
         })
         .buffer_unordered(gate.bound());
     let mut done = 0;
+    let mut answered = BTreeMap::from([("PG-208", 0), ("PB-06", 0)]);
     while let Some(outcome) = results.next().await {
         done += 1;
+        // Which of the two it is shows when something answers.
+        for (id, count) in &mut answered {
+            let unclear = outcome
+                .unclear
+                .get(id)
+                .map_or(0, |reasons| reasons.len() as u64);
+            *count += outcome.tried.get(id).copied().unwrap_or_default() + unclear;
+        }
         progress("replicas, closed logins, clear text", done, total);
         tallies.tried(outcome, settings);
+    }
+    for (id, count) in answered {
+        match (count, retired) {
+            (0, false) => tallies.skip(id, NO_OLD),
+            (0, true) => tallies.skip(id, "nothing of this kind stands there"),
+            _ => tallies.expect(id, count),
+        }
     }
 }
 
