@@ -13,7 +13,7 @@ const SHORTEST: usize = 8;
 /// So much of a file is read.
 const LONGEST: u64 = 32 << 20;
 /// So many files are read, and no more.
-const MOST: usize = 20_000;
+const MOST: u64 = 20_000;
 /// So many bytes in all.
 const BYTES: u64 = 512 << 20;
 
@@ -100,7 +100,7 @@ pub fn look(
                 }
             }
         } else if kind.is_file() {
-            if seen.files as usize >= MOST || bytes >= BYTES {
+            if seen.files >= MOST || bytes >= BYTES {
                 seen.gaps
                     .insert("there are more files than are read".into());
                 break;

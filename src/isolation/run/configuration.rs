@@ -47,8 +47,7 @@ pub(super) async fn check(
             "CF-19" if settings.clusters.is_empty() => {
                 tallies.skip(id, "no cluster was named (--cluster)");
             }
-            "CF-19" => {}
-            "CF-22" => {}
+            "CF-19" | "CF-22" => {}
             "CF-21" => tallies.looked_or(id, waivers, "there are no waivers"),
             _ => tallies.looked(id, stores),
         }
