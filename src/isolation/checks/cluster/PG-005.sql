@@ -10,7 +10,7 @@
 , up(member, role) AS (
   SELECT m.member, m.roleid FROM edges m
   UNION SELECT up.member, m.roleid FROM up JOIN edges m ON m.member = up.role),
--- Databases that somebody else's role may enter, and every member of it.
+-- Databases that a role of nobody in the inventory may enter, and every member of it.
 enters(db, granted, role) AS (
   SELECT d.datname, a.grantee, a.grantee FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
   WHERE a.privilege_type = 'CONNECT' AND a.grantee <> 0 AND a.grantee <> d.datdba

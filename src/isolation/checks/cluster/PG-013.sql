@@ -23,7 +23,7 @@ named AS (
   SELECT s.id, x.tenant FROM setting s CROSS JOIN LATERAL regexp_split_to_table(s.value, ',') part
   JOIN schemas x ON x.sch = trim(both ' "' FROM part) WHERE s.name = 'search_path'
   UNION SELECT s.id, i.tenant FROM setting s JOIN inv i ON i.role = trim(both '"' FROM s.value) WHERE s.name = 'role'),
--- A path that is set for a database is everybody's who shares it.
+-- A path that is set for a database is that of all who share it.
 foreign_to AS (
   SELECT n.id, array_agg(n.tenant ORDER BY n.tenant) AS foreigners
   FROM named n JOIN setting s ON s.id = n.id LEFT JOIN owned o ON o.id = n.id LEFT JOIN owner w ON w.id = n.id AND w.tenant = n.tenant

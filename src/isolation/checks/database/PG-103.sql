@@ -30,7 +30,7 @@ placed AS (
   JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_namespace pronsp ON pronsp.oid = p.pronamespace
   WHERE NOT g.tgisinternal AND n.nspname <> pronsp.nspname
   UNION ALL
-  -- A routine whose body is parsed, or that has another's types: what it needs is in the catalogue.
+  -- A routine whose body is parsed, or that has types of another: what it needs is in the catalogue.
   SELECT DISTINCT 'routine', p.oid::regprocedure::text, coalesce(format('%I.%I', n.nspname, c.relname), q.oid::regprocedure::text, y.oid::regtype::text),
     pn.nspname, n.nspname, 'f'::"char", p.proowner, coalesce(c.relowner, q.proowner, y.typowner)
   FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace pn ON pn.oid = p.pronamespace
@@ -40,7 +40,7 @@ placed AS (
   JOIN pg_namespace n ON n.oid = coalesce(c.relnamespace, q.pronamespace, y.typnamespace)
   WHERE d.classid = 'pg_proc'::regclass AND d.objid >= 16384 AND d.refobjid >= 16384 AND n.nspname <> pn.nspname
   UNION ALL
-  -- A view, a default, a policy, a constraint or an index that calls another's routine.
+  -- A view, a default, a policy, a constraint or an index that calls a routine of another.
   SELECT DISTINCT 'call', format('%I.%I', ns.nspname, s.relname), p.oid::regprocedure::text, ns.nspname, pn.nspname, s.relkind, s.relowner, p.proowner
   FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace pn ON pn.oid = p.pronamespace
   LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid

@@ -27,7 +27,7 @@ LEFT JOIN mine own ON own.tenant = o.tenant AND own.oid = o.owner
 WHERE own.oid IS NULL AND o.owner <> o.nspowner
 GROUP BY o.tenant, o.nspname, o.owner, r.rolname, r.rolsuper, o.kind
 UNION ALL
--- What lies where others may look, and is a tenant's to replace.
+-- What lies where others may look, and one tenant may replace.
 SELECT 'high', ARRAY[r.rolname::text], ARRAY(SELECT DISTINCT x.tenant FROM able x WHERE x.tenant <> o.tenant AND (o.usable = 0 OR x.oid = o.usable) ORDER BY 1),
   'schema ' || o.nspname || ' of database ' || current_database(),
   r.rolname || ' of tenant ' || o.tenant || ' may replace what others use there: ' || string_agg(DISTINCT o.name, ', '),
