@@ -47,6 +47,7 @@ mod isolation_pooler;
 mod isolation_rabbitmq;
 mod isolation_redis;
 mod isolation_reports;
+mod isolation_resume;
 mod isolation_servers;
 mod middleware_kit;
 mod middleware_property;
