@@ -8,7 +8,7 @@ use super::isolation_command::{CHECK, room};
 use super::isolation_fleet::Fleet;
 use super::support::Sandbox;
 
-const STATE: &str = ".local/state/lerianctl/isolation/run.jsonl";
+const STATE: &str = ".local/state/lerianctl/isolation/unfinished-run";
 
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&CHECK[..], &["--jobs", "1", "-o", "json"], more].concat()

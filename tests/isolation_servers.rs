@@ -76,6 +76,12 @@ impl Deployment {
                 .key(&format!("SET tenant:{id}:ledger_settings:{{o:l}} 1"))
                 .await;
         }
+        for (tenant, id) in NAMES.iter().zip(IDS) {
+            let user = format!(
+                "ACL SETUSER {tenant}_app on >hunter2 ~tenant:{id}:* +@read +@write -@dangerous"
+            );
+            deployment.key(&user).await;
+        }
         let messaging = deployment.hosts().await;
         deployment.room.write("queues.toml", &messaging);
         deployment.room.write("tenants.toml", text + &messaging);

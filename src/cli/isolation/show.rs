@@ -145,8 +145,8 @@ fn read_answer(
 ) -> Result<IsolationReport, Failure> {
     let mut report: IsolationReport = serde_json::from_str(&answer.report).map_err(|error| {
         Failure::new(
-            Kind::Internal,
-            "client.protocol",
+            Kind::Unavailable,
+            "manager.protocol",
             format!("the report of {server} cannot be read"),
         )
         .cause(error)

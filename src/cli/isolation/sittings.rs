@@ -29,7 +29,7 @@ pub(super) struct SittingArgs {
 
 fn place(run: &Invocation) -> Option<PathBuf> {
     let folder = run.environment.state_folder()?;
-    Some(folder.join("isolation").join("run.jsonl"))
+    Some(folder.join("isolation").join("unfinished-run"))
 }
 
 impl SittingArgs {

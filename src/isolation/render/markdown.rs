@@ -79,7 +79,7 @@ pub(super) fn render(report: &Isolation) -> String {
     }
     for finding in shown {
         if out.len() > LONGEST - REST {
-            let _ = writeln!(out, "… and {left} more\n");
+            let _ = writeln!(out, "and {left} more\n");
             break;
         }
         left -= 1;
@@ -157,7 +157,7 @@ fn list(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     while let Some(line) = lines.next() {
         let _ = writeln!(out, "- {}", plain(&line));
         if out.len() > end && lines.peek().is_some() {
-            let _ = writeln!(out, "- … and {} more", lines.count());
+            let _ = writeln!(out, "- and {} more", lines.count());
             break;
         }
     }
