@@ -455,3 +455,55 @@ impl Tenancy {
         self.isolation_status().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(every: Duration, timeout: Duration) -> IsolationSettings {
+        IsolationSettings {
+            every,
+            timeout,
+            sessions: 4,
+            derangements: 3,
+            control: true,
+            auditors: Vec::new(),
+            brokers: Vec::new(),
+            waivers: None,
+            signer: None,
+        }
+    }
+
+    #[test]
+    fn a_report_is_good_for_two_periods_and_the_longest_run() {
+        let (hour, half) = (Duration::from_hours(1), Duration::from_mins(30));
+        let checking = |settings| Checking {
+            settings,
+            ..Checking::default()
+        };
+        let on = checking(Some(settings(hour, half)));
+        let at = |minutes: i64| {
+            let outcome = crate::isolation::render::tests::marked();
+            let (mut summary, stored) = written(&outcome, None);
+            assert!(stored.report.contains("\"kind\":\"IsolationReport\""));
+            summary.started_at = now() - jiff::SignedDuration::from_mins(minutes);
+            CheckState {
+                last: Some(summary),
+                ..CheckState::default()
+            }
+        };
+        assert_eq!(on.status(CheckState::default()).standing(), "none");
+        assert_eq!(on.status(at(149)).standing(), "refuted");
+        assert_eq!(on.status(at(151)).standing(), "stale");
+        // Where nobody checks, nothing is fresh.
+        let off = checking(None).status(at(1));
+        assert!(off.stale && !off.enabled && off.next_at.is_none());
+        let running = CheckState {
+            holder: Some("r".into()),
+            begun_at: Some(now()),
+            ..at(1)
+        };
+        let running = on.status(running);
+        assert!(running.running_since.is_some() && running.next_at.is_some());
+    }
+}
