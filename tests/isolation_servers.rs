@@ -411,11 +411,12 @@ fn rabbitmq_could_not_look(deployment: &Deployment) {
     assert!(strange.stdout.is_empty(), "{strange}");
     let missing = ["--rabbitmq-url-file", "missing.url"];
     let _ = deployment.check_of("tenants.toml", &missing).exits(2);
+    room.write("secure.url", "https://admin:hunter2@127.0.0.1:1");
     let ca = [
         "--rabbitmq-url-file",
-        "broker.url",
+        "secure.url",
         "--rabbitmq-ca-file",
-        "broker.url",
+        "queue.password",
     ];
     let _ = deployment.check_of("tenants.toml", &ca).exits(2);
     // A wrong password of a tenant leaves the tenant unlooked at.

@@ -84,8 +84,9 @@ impl View {
         let mut lines = vec![String::new()];
         for word in text.as_ref().split(' ') {
             let long = console::measure_text_width(word);
+            let first = lines.len() == 1;
             let current = lines.last_mut().expect("there is a first line");
-            if current.is_empty() && lines.len() == 1 && column + long <= width {
+            if current.is_empty() && first && column + long <= width {
                 current.push_str(word);
                 column += long;
             } else if column + 1 + long <= width {
