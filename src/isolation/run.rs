@@ -225,9 +225,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         .into_iter()
         .partition(|finding| finding.severity == Severity::Info);
     let (verdict, because) = verdict::conclude(&findings, &checks, &control);
-    let sittings = settings.sittings.as_deref();
-    let (verdict, because) = match sittings {
-        Some(sittings) => sittings.aged(verdict, because),
+    let journal = settings.sittings.as_deref();
+    let (verdict, because) = match journal {
+        Some(journal) => journal.aged(verdict, because),
         None => (verdict, because),
     };
     if settings.http.is_empty() {
@@ -248,7 +248,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         run: uuid::Uuid::now_v7().to_string(),
         started_at: settings.now,
         duration_seconds: begun.elapsed().as_secs_f64(),
-        sittings: sittings.map(Sittings::told).unwrap_or_default(),
+        sittings: journal.map(Sittings::told).unwrap_or_default(),
         verdict,
         because,
         counts: verdict::counts(&findings),
@@ -463,13 +463,13 @@ async fn probe(
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
         .map(|(store, victims)| async move {
-            let sittings = settings.sittings.as_deref();
-            if let Some(outcome) = sittings.and_then(|sittings| sittings.earlier(store)) {
+            let journal = settings.sittings.as_deref();
+            if let Some(outcome) = journal.and_then(|journal| journal.earlier(store)) {
                 return (store, outcome);
             }
             let outcome = live::probe(store, &victims).await;
-            if let Some(sittings) = sittings {
-                sittings.keep(store, &outcome);
+            if let Some(journal) = journal {
+                journal.keep(store, &outcome);
             }
             (store, outcome)
         })

@@ -125,7 +125,7 @@ struct Tried {
     store: String,
     at: Timestamp,
     findings: Vec<Finding>,
-    tried: BTreeMap<String, u64>,
+    attempts: BTreeMap<String, u64>,
     unclear: BTreeMap<String, Vec<String>>,
     user: Option<String>,
 }
@@ -277,7 +277,7 @@ impl Sittings {
             user: tried.user.clone(),
             ..Outcome::default()
         };
-        for (id, count) in &tried.tried {
+        for (id, count) in &tried.attempts {
             outcome.tried.insert(catalogue::find(id)?.id, *count);
         }
         for (id, reasons) in &tried.unclear {
@@ -296,7 +296,7 @@ impl Sittings {
             store: key(store),
             at: Timestamp::now(),
             findings: outcome.findings.clone(),
-            tried: outcome
+            attempts: outcome
                 .tried
                 .iter()
                 .map(|(id, n)| (named(id), *n))
@@ -374,7 +374,7 @@ impl Sittings {
 /// can be relied on says.
 fn older(at: Timestamp, now: Timestamp, within: Duration) -> bool {
     let age = now.duration_since(at);
-    age.is_negative() && age.unsigned_abs() > Duration::from_secs(60)
+    age.is_negative() && age.unsigned_abs() > Duration::from_mins(1)
         || Duration::try_from(age).is_ok_and(|age| age > within)
 }
 
@@ -491,16 +491,16 @@ mod tests {
         assert!(matches!(refused, Err(SittingError::Old(_))));
         // Good enough to begin with, and too old at the end.
         let short = Duration::from_millis(300);
-        let sittings = Sittings::open(&path, true, Duration::from_secs(60), Timestamp::now());
-        let mut sittings = sittings.unwrap();
-        sittings.within = short;
-        assert!(sittings.earlier(&fleet.stores[0]).is_some());
+        let again = Sittings::open(&path, true, Duration::from_mins(1), Timestamp::now());
+        let mut again = again.unwrap();
+        again.within = short;
+        assert!(again.earlier(&fleet.stores[0]).is_some());
         std::thread::sleep(short * 2);
-        assert!(sittings.earlier(&fleet.stores[0]).is_none());
-        let (verdict, because) = sittings.aged(Verdict::Holds, "x".into());
+        assert!(again.earlier(&fleet.stores[0]).is_none());
+        let (verdict, because) = again.aged(Verdict::Holds, "x".into());
         assert_eq!(verdict, Verdict::Unproven);
         assert!(because.contains("1 logins"), "{because}");
-        let refuted = sittings.aged(Verdict::Refuted, "x".into());
+        let refuted = again.aged(Verdict::Refuted, "x".into());
         assert_eq!(refuted, (Verdict::Refuted, "x".into()));
     }
 }

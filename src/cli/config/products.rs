@@ -115,10 +115,15 @@ fn code(rule: &str) -> Option<&'static str> {
         | "pools-unlimited"
         | "number-not-positive" => "config.zero",
         "url-http-refused" | "url-http" => "config.insecure_http",
-        // Nothing is wrong with a laptop that knows where the Tenant Manager is.
-        "tenancy-off-but-set" => return None,
-        "url-invalid" | "flag-malformed" | "number-malformed" | "port-invalid"
-        | "host-with-port" | "value-padded" | "variable-repeated" => return None,
+        // Nor is anything wrong with a laptop that knows where the Tenant Manager is.
+        "tenancy-off-but-set"
+        | "url-invalid"
+        | "flag-malformed"
+        | "number-malformed"
+        | "port-invalid"
+        | "host-with-port"
+        | "value-padded"
+        | "variable-repeated" => return None,
         _ => "config.product",
     })
 }

@@ -140,14 +140,14 @@ fn from_server(run: &Invocation, args: &ShowArgs) -> Result<Option<IsolationRepo
 fn read_answer(
     run: &Invocation,
     args: &ShowArgs,
-    server: &str,
+    address: &str,
     answer: &IsolationAnswer,
 ) -> Result<IsolationReport, Failure> {
     let mut report: IsolationReport = serde_json::from_str(&answer.report).map_err(|error| {
         Failure::new(
             Kind::Unavailable,
             "manager.protocol",
-            format!("the report of {server} cannot be read"),
+            format!("the report of {address} cannot be read"),
         )
         .cause(error)
         .hint("this program may be older than the server")
@@ -163,7 +163,7 @@ fn read_answer(
     }
     let status = &answer.status;
     let served = Served {
-        server: server.to_owned(),
+        server: address.to_owned(),
         stale: status.stale,
         age_seconds: status.age_seconds.unwrap_or_default(),
         failed: status.failed.as_ref().map(|failed| failed.reason.clone()),

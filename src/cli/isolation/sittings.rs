@@ -49,7 +49,7 @@ impl SittingArgs {
             .ok_or(SittingError::Nothing)
             .and_then(|path| self.begin(&path, run, inventory, settings, seed));
         match opened {
-            Ok(sittings) => settings.sittings = Some(Arc::new(sittings)),
+            Ok(journal) => settings.sittings = Some(Arc::new(journal)),
             Err(error) if self.resume => return Err(refused(&error)),
             Err(error) => tracing::info!(%error, "this run cannot be resumed"),
         }
@@ -65,12 +65,12 @@ impl SittingArgs {
         seed: Option<u64>,
     ) -> Result<Sittings, SittingError> {
         let now = run.environment.now();
-        let sittings = Sittings::open(path, self.resume, self.resume_within, now)?;
-        if let (Some(before), None) = (sittings.seed(), seed) {
+        let journal = Sittings::open(path, self.resume, self.resume_within, now)?;
+        if let (Some(before), None) = (journal.seed(), seed) {
             settings.seed = before;
         }
-        sittings.bind(&Bound::of(inventory, settings))?;
-        Ok(sittings)
+        journal.bind(&Bound::of(inventory, settings))?;
+        Ok(journal)
     }
 }
 

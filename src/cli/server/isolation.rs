@@ -21,6 +21,10 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The check of isolation on a schedule.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Check of isolation")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub struct IsolationArgs {
     /// Check isolation by itself, this often; of several servers on one registry one does. Off
     /// when absent [variable: LERIANCTL_SERVER_ISOLATION_EVERY]
@@ -69,7 +73,7 @@ impl IsolationArgs {
             run.environment.variable(SERVER_ISOLATION_EVERY),
         ) {
             (Some(every), _) => every,
-            (None, Some(text)) if !text.is_empty() => duration(&text).map_err(|reason| {
+            (None, Some(text)) if !text.is_empty() => duration(text).map_err(|reason| {
                 let text = format!("{SERVER_ISOLATION_EVERY} is no duration: {reason}");
                 Failure::new(Kind::Usage, "usage", text)
             })?,
