@@ -500,7 +500,7 @@ mod tests {
         let (verdict, because) = again.aged(Verdict::Holds, "x".into());
         assert_eq!(verdict, Verdict::Unproven);
         assert!(because.contains("1 logins"), "{because}");
-        let refuted = again.aged(Verdict::Refuted, "x".into());
-        assert_eq!(refuted, (Verdict::Refuted, "x".into()));
+        let leaky = again.aged(Verdict::Refuted, "x".into());
+        assert_eq!(leaky, (Verdict::Refuted, "x".into()));
     }
 }
