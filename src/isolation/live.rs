@@ -49,7 +49,7 @@ pub struct Outcome {
     pub unclear: BTreeMap<&'static str, Vec<String>>,
     /// What does not apply here, by check, and why.
     pub skipped: BTreeMap<&'static str, String>,
-    /// What only one place should have, where it has a canary.
+    /// Digest of what only one place should have, where it has a canary.
     pub nonce: Option<String>,
     /// The role that the session turned out to have.
     pub user: Option<String>,

@@ -12,6 +12,7 @@ mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -23,6 +24,7 @@ use super::inventory::{Inventory, Store};
 use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
+use super::sittings::Sittings;
 use super::verdict::{self, Waivers};
 use super::{catalogue, config, control, http, live, rabbitmq, redis};
 use crate::link::postgres::{Gate, PostgresEndpoint};
@@ -72,6 +74,8 @@ pub struct Settings {
     pub http: Vec<http::Target>,
     /// Folders of this program that hold no password, and files there that do.
     pub files: (Vec<PathBuf>, BTreeSet<PathBuf>),
+    /// Where what logins tried is kept, for a run that may be cut short.
+    pub sittings: Option<Arc<Sittings>>,
 }
 
 impl Settings {
@@ -96,6 +100,7 @@ impl Settings {
             clusters: Vec::new(),
             http: Vec::new(),
             files: (Vec::new(), BTreeSet::new()),
+            sittings: None,
         }
     }
 
@@ -255,6 +260,11 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         .into_iter()
         .partition(|finding| finding.severity == Severity::Info);
     let (verdict, because) = verdict::conclude(&findings, &checks, &control);
+    let journal = settings.sittings.as_deref();
+    let (verdict, because) = match journal {
+        Some(journal) => journal.aged(verdict, because),
+        None => (verdict, because),
+    };
     if settings.http.is_empty() {
         not_tested.insert(NotTested {
             what: "the products' own HTTP interfaces".into(),
@@ -273,6 +283,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         run: uuid::Uuid::now_v7().to_string(),
         started_at: settings.now,
         duration_seconds: begun.elapsed().as_secs_f64(),
+        sittings: journal.map(Sittings::told).unwrap_or_default(),
         verdict,
         because,
         counts: verdict::counts(&findings),
@@ -499,7 +510,17 @@ async fn probe(
     let total = work.len() as u64;
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
-        .map(|(store, victims)| async move { (store, live::probe(gate, store, &victims).await) })
+        .map(|(store, victims)| async move {
+            let journal = settings.sittings.as_deref();
+            if let Some(outcome) = journal.and_then(|journal| journal.earlier(store)) {
+                return (store, outcome);
+            }
+            let outcome = live::probe(gate, store, &victims).await;
+            if let Some(journal) = journal {
+                journal.keep(store, &outcome);
+            }
+            (store, outcome)
+        })
         .buffer_unordered(gate.bound());
     let mut done = 0;
     let (mut canaries, mut nonces) = (0, besides::Nonces::new());

@@ -11,6 +11,8 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::rabbitmq::RabbitmqArgs;
 use super::redis::RedisArgs;
+use super::show::Served;
+use super::sittings::{self, SittingArgs};
 use super::written::ReportArgs;
 use super::{fleet, show, view};
 use crate::cli::complete;
@@ -19,10 +21,10 @@ use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::isolation::catalogue;
 use crate::isolation::inventory::Inventory;
-use crate::isolation::model::{Family, Severity, Verdict};
+use crate::isolation::model::{Family, Severity};
 use crate::isolation::report::Isolation;
 use crate::isolation::run::{Settings, run};
-use crate::isolation::verdict::{Bar, Waivers, fails};
+use crate::isolation::verdict::{Bar, Waivers, passes};
 use crate::link::postgres::PostgresEndpoint;
 use crate::output::progress::Progress;
 use crate::output::{Report, Rows, View};
@@ -114,6 +116,9 @@ pub struct CheckArgs {
     accept_unproven: bool,
 
     #[command(flatten)]
+    sittings: SittingArgs,
+
+    #[command(flatten)]
     reports: ReportArgs,
 }
 
@@ -194,8 +199,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.block_on(async move { fleet::from_manager(&manager, &services).await })?
     };
     settings.http = args.http.targets(run_, &inventory)?;
-    let nothing = inventory.stores.is_empty() && inventory.messaging.is_empty();
-    if nothing && settings.http.is_empty() {
+    if inventory.stores.is_empty() && inventory.messaging.is_empty() && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
@@ -208,6 +212,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
     settings.files = own_files(run_, args);
+    args.sittings
+        .open(run_, &inventory, &mut settings, args.seed)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
     let since = Mutex::new((String::new(), Instant::now()));
     let outcome = run_.block_on(async {
@@ -217,7 +223,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
             })
             .await,
         )
-    })?;
+    });
+    let outcome = outcome.map_err(|failure| sittings::cut_short(&settings, failure))?;
     drop(progress);
     let report = IsolationReport::new(
         outcome,
@@ -231,6 +238,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.console
             .warn(format!("the report is not kept: {reason}"));
     }
+    sittings::over(run_, &settings);
     args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
 }
@@ -294,6 +302,9 @@ pub struct IsolationReport {
     pub passed: bool,
     /// Severity from which findings fail.
     pub fail_on: Severity,
+    /// What the server says of it whose last report this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
     /// The outcome.
     #[serde(flatten)]
     pub outcome: Isolation,
@@ -302,15 +313,10 @@ pub struct IsolationReport {
 impl IsolationReport {
     /// Decides whether an outcome passes.
     pub fn new(outcome: Isolation, bar: Bar, accept_unproven: bool) -> Self {
-        let passed = !outcome.findings.iter().any(|finding| fails(finding, bar))
-            && match outcome.verdict {
-                Verdict::Error => false,
-                Verdict::Unproven => accept_unproven,
-                _ => true,
-            };
         Self {
-            passed,
+            passed: passes(&outcome, bar, accept_unproven),
             fail_on: bar.fail_on,
+            served: None,
             outcome,
         }
     }

@@ -9,6 +9,7 @@ use crate::isolation::catalogue::known;
 use crate::isolation::inventory::Store;
 use crate::isolation::model::Finding;
 use crate::provision::sql::ident;
+use crate::secret::sha256_hex;
 
 /// Name of the table, with the columns `tenant` and `nonce`.
 const TABLE: &str = "lerian_canary";
@@ -41,7 +42,8 @@ pub(super) async fn look(store: &Store, session: &Client, outcome: &mut Outcome)
                 evidence = format!("the canary there is that of `{tenant}`");
                 named.push(tenant);
             }
-            outcome.nonce = row.get(1);
+            let nonce: Option<String> = row.get(1);
+            outcome.nonce = nonce.map(|nonce| sha256_hex(nonce.as_bytes()));
         }
         [] => evidence = "there is a table of canaries, and none in it".into(),
         _ => evidence = "there are several canaries".into(),
