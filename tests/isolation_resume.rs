@@ -11,7 +11,7 @@ use super::support::Sandbox;
 const STATE: &str = ".local/state/lerianctl/isolation/unfinished-run";
 
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&CHECK[..], &["--jobs", "1", "-o", "json"], more].concat()
+    [&CHECK[..], &["--jobs", "2", "-o", "json"], more].concat()
 }
 
 /// Starts a run and kills it once a login has been tried; returns how many were.
