@@ -96,19 +96,21 @@ async fn a_run_that_is_killed_goes_on_and_says_so() {
     // What an earlier sitting found is found, though it is mended by now; what is looked at anew is
     // as it is now.
     let session = fleet.session("postgres").await;
-    let leak = "ON DATABASE borealis";
-    session
-        .batch_execute(&format!("GRANT CONNECT {leak} TO aurora_app, celeste_app"))
-        .await
-        .unwrap();
+    // Whichever login is tried first.
+    let leaks = [
+        ("borealis", "aurora_app, celeste_app"),
+        ("aurora", "borealis_app"),
+    ];
+    for (database, logins) in leaks {
+        let grant = format!("GRANT CONNECT ON DATABASE {database} TO {logins}");
+        session.batch_execute(&grant).await.unwrap();
+    }
     let tried = cut_short(&room);
     assert!(tried < 3, "it had ended");
-    session
-        .batch_execute(&format!(
-            "REVOKE CONNECT {leak} FROM aurora_app, celeste_app"
-        ))
-        .await
-        .unwrap();
+    for (database, logins) in leaks {
+        let revoke = format!("REVOKE CONNECT ON DATABASE {database} FROM {logins}");
+        session.batch_execute(&revoke).await.unwrap();
+    }
     session.close().await;
     let report = room.run(with(&["--resume"])).exits(3).json();
     assert_eq!(report["verdict"], "refuted");
