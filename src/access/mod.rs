@@ -107,15 +107,7 @@ pub struct AccessManager {
 
 fn http(url: &Url) -> Result<Client, AccessError> {
     let failed = |error: String| AccessError::Unavailable(error);
-    tls::install();
-    let config = if url.scheme() == "https" {
-        let config = tls::client_config(None).map_err(|error| failed(error.to_string()))?;
-        rustls::ClientConfig::clone(&config)
-    } else {
-        rustls::ClientConfig::builder()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth()
-    };
+    let config = tls::http_config(url, None, None).map_err(|error| failed(error.to_string()))?;
     let mut builder = Client::builder()
         .user_agent(concat!("lerianctl/", env!("CARGO_PKG_VERSION")))
         .http1_only()

@@ -104,7 +104,7 @@ pub(super) fn http_client(
     identity: Option<&ClientIdentity>,
     connect_timeout: Duration,
 ) -> Result<Client, String> {
-    let tls = tls_config(base, ca_pem, identity).map_err(|error| match error {
+    let tls = tls::http_config(base, ca_pem, identity).map_err(|error| match error {
         LinkError::Tls { reason, .. } => reason,
         other => other.to_string(),
     })?;
@@ -122,25 +122,6 @@ pub(super) fn http_client(
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| root_cause(&error))
-}
-
-/// Returns what TLS needs; reading the system's certificates takes time, so not for plain http.
-fn tls_config(
-    base: &Url,
-    ca_pem: Option<&str>,
-    identity: Option<&ClientIdentity>,
-) -> Result<rustls::ClientConfig, LinkError> {
-    if base.scheme() == "https" {
-        return match identity {
-            Some(identity) => tls::client_config_as(ca_pem, identity),
-            None => tls::client_config(ca_pem).map(|config| rustls::ClientConfig::clone(&config)),
-        };
-    }
-    tls::install();
-    let nobody = rustls::RootCertStore::empty();
-    Ok(rustls::ClientConfig::builder()
-        .with_root_certificates(nobody)
-        .with_no_client_auth())
 }
 
 /// Returns the innermost cause, which is the one that helps; reqwest's own text has the URL.

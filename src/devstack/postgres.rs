@@ -5,6 +5,7 @@ mod making;
 pub(crate) use making::made_by;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -322,7 +323,12 @@ pub(crate) async fn recover(data: &Path) -> Result<(), DevstackError> {
         && ProcessId::of(holder).is_some()
         && !process::works_in(holder, &["postgres"], data)
     {
-        fs::remove_file(&lock).map_err(DevstackError::io("cannot remove", &lock))?;
+        match fs::remove_file(&lock) {
+            // The holder was just ending: it has given up its folder already, and taken its lock
+            // away itself.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result.map_err(DevstackError::io("cannot remove", &lock))?,
+        }
     }
     Ok(())
 }

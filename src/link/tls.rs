@@ -71,6 +71,25 @@ pub fn client_config_as(
         .map_err(|error| failure(&format!("the client certificate and key: {error}")))
 }
 
+/// Returns what an HTTP client for `base` needs: as [`client_config`] or [`client_config_as`]. For
+/// plain `http` nothing is read, since the system's certificates take time.
+pub fn http_config(
+    base: &url::Url,
+    ca_pem: Option<&str>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, LinkError> {
+    install();
+    if base.scheme() != "https" {
+        return Ok(ClientConfig::builder()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth());
+    }
+    match identity {
+        Some(identity) => client_config_as(ca_pem, identity),
+        None => client_config(ca_pem).map(Arc::unwrap_or_clone),
+    }
+}
+
 /// Returns a client configuration that checks as much of the certificate as `verify` says.
 pub fn client_config_verifying(
     ca_pem: Option<&str>,

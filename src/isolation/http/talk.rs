@@ -66,15 +66,7 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn new(base: &Url) -> Result<Self, String> {
-        let tls = if base.scheme() == "https" {
-            let config = tls::client_config(None).map_err(|error| error.to_string())?;
-            rustls::ClientConfig::clone(&config)
-        } else {
-            tls::install();
-            rustls::ClientConfig::builder()
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth()
-        };
+        let tls = tls::http_config(base, None, None).map_err(|error| error.to_string())?;
         let client = reqwest::Client::builder()
             .user_agent(concat!("lerianctl/", env!("CARGO_PKG_VERSION")))
             .http1_only()

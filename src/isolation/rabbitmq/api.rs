@@ -58,13 +58,12 @@ impl Management {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
-        tls::install();
-        let config = tls::client_config(ca_pem).map_err(|error| error.to_string())?;
+        let config = tls::http_config(&base, ca_pem, None).map_err(|error| error.to_string())?;
         let mut builder = Client::builder()
             .user_agent(concat!("lerianctl/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured((*config).clone())
+            .tls_backend_preconfigured(config)
             .timeout(DEADLINE);
         if is_local(base.host_str().unwrap_or_default()) {
             builder = builder.no_proxy();
