@@ -236,8 +236,11 @@ fn a_key_of_the_configuration_comes_from_the_keyring() {
         return;
     };
     let script = script();
-    let room = desktop.room(&script);
-    let config = "version = 1\ncurrent-context = \"s\"\n[context.s]\napi-key = { keyring = \"lerianctl/staging\" }\n";
+    let room = desktop.room(&script).without("LERIANCTL_SERVER");
+    let config = format!(
+        "version = 1\ncurrent-context = \"s\"\n[context.s]\nserver = \"{}\"\napi-key = {{ keyring = \"lerianctl/staging\" }}\n",
+        script.url()
+    );
     room.write(".config/lerianctl/config.toml", config);
     let missing = room.run(["tenant", "list"]).exits(2);
     assert!(missing.stderr.contains("no such entry"), "{missing}");

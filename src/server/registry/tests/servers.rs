@@ -254,7 +254,8 @@ async fn a_standby_is_not_asked() {
     let aurora = tenant("aurora");
     registry.commit(Commit::new(aurora.clone())).await.unwrap();
     // Reads are answered by a standby as readily as by a primary.
-    std::fs::write(server.data().join("standby.signal"), "").unwrap();
+    let signal = server.data().join("standby").with_extension("signal");
+    std::fs::write(signal, "").unwrap();
     server.restart().await.unwrap();
     let session = server.endpoint().connect().await.unwrap();
     let count = session.query_one("SELECT count(*) FROM lerianctl.tenants", &[]);
