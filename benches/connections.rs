@@ -306,6 +306,7 @@ async fn main() {
         access: lerianctl::server::AccessSettings::default(),
         limits: Limits::default(),
         tls: None,
+        isolation: None,
         ready: Arc::default(),
     };
     let paths = fill(&settings.registry, &path, &master).await;

@@ -65,13 +65,13 @@ fn a_pods_variables_are_checked_against_the_products_rules() {
             "MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD=-1",
             "config.invalid_value",
         ),
-        ("MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD=0", "config.zero"),
         (
             "MULTI_TENANT_CIRCUIT_BREAKER_TIMEOUT_SEC=0",
             "config.invalid_value",
         ),
         ("MULTI_TENANT_TIMEOUT=1.5", "config.invalid_value"),
-        ("MULTI_TENANT_MAX_TENANT_POOLS=0", "config.zero"),
+        ("MULTI_TENANT_MAX_TENANT_POOLS=0", "config.product"),
+        ("MULTI_TENNANT_URL=https://tm.example", "config.product"),
         ("MULTI_TENANT_IDLE_TIMEOUT_SEC=5m", "config.invalid_value"),
         (
             "MULTI_TENANT_ALLOW_INSECURE_HTTP=on",
@@ -82,6 +82,59 @@ fn a_pods_variables_are_checked_against_the_products_rules() {
         room.write("bad.env", format!("{good}{line}\n"));
         let found = codes(&room, &["--env-file", "bad.env"]);
         assert!(found.contains(&expected.to_owned()), "{line}: {found:?}");
+    }
+}
+
+/// One set of rules: what `env check` says of a variable that both read, `config validate` says too.
+#[test]
+fn the_rules_are_those_of_env_check() {
+    let room = Sandbox::new();
+    let crm = "MULTI_TENANT_ENABLED=true\nPLUGIN_AUTH_ENABLED=true\nPLUGIN_AUTH_ADDRESS=http://plugin-auth:4000\n\
+        MULTI_TENANT_URL=https://tm.example\nMULTI_TENANT_SERVICE_API_KEY=key\nMULTI_TENANT_REDIS_HOST=redis\n\
+        APPLICATION_NAME=crm\nENV_NAME=production\nMULTI_TENANT_CACHE_TTL_SEC=600\n\
+        MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD=5\nMULTI_TENANT_CIRCUIT_BREAKER_TIMEOUT_SEC=30\n\
+        MULTI_TENANT_MAX_TENANT_POOLS=100\n";
+    room.write("crm.env", crm);
+    assert_eq!(codes(&room, &["--env-file", "crm.env"]), [""; 0]);
+    for (line, expected) in [
+        ("MULTI_TENANT_CIRCUIT_BREAKER_THRESHOLD=0", "config.zero"),
+        ("MULTI_TENANT_MAX_TENANT_POOLS=0", "config.zero"),
+        ("MULTI_TENANT_CACHE_TTL_SEC=", "config.zero"),
+        (
+            "PLUGIN_AUTH_ADDRESS=\nPLUGIN_AUTH_HOST=http://plugin-auth:4000",
+            "config.auth_address",
+        ),
+        (
+            "ENV_NAME=staging\nENVIRONMENT_NAME=production",
+            "config.environment",
+        ),
+    ] {
+        let text = format!("{crm}{line}\n");
+        room.write("bad.env", &text);
+        let found = codes(&room, &["--env-file", "bad.env"]);
+        assert_eq!(found, [expected], "{line}");
+        let both = room.run([
+            "env",
+            "check",
+            "--product",
+            "crm",
+            "bad.env",
+            "--fail-on",
+            "low",
+        ]);
+        assert_eq!(both.status, Some(3), "{line}: {both}");
+        // The ledger reads none of these, or reads them otherwise.
+        if line.contains("POOLS") || line.contains("THRESHOLD") {
+            let ledger = text
+                .replace("=crm", "=ledger")
+                .replace("AUTH_ADDRESS", "AUTH_HOST");
+            room.write("bad.env", ledger);
+            let found = codes(&room, &["--env-file", "bad.env"]);
+            assert!(
+                !found.contains(&"config.zero".to_owned()),
+                "{line}: {found:?}"
+            );
+        }
     }
 }
 

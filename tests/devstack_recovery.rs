@@ -114,7 +114,12 @@ async fn servers_that_outlived_everything_are_stopped_by_the_next_start() {
     let mut supervisor = Supervisor::start(home.path()).await;
     let processes = servers(&status(home.path()).await.unwrap().unwrap());
     for process in &processes {
-        assert!(parent(process).signal(Signal::KILL));
+        let guard = parent(process);
+        assert!(guard.signal(Signal::KILL));
+        // Until its number is given back, what is left of it believes that it is there, and would
+        // stop the server.
+        let entry = format!("/proc/{}", guard.pid);
+        until("the guard is gone", async || !Path::new(&entry).exists()).await;
     }
     supervisor.kill();
     assert!(

@@ -122,6 +122,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "audit",
             "contract",
             "events",
+            "isolation",
             "link",
             "provision",
             "secret",

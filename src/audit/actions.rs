@@ -5,6 +5,10 @@
 pub const CREDENTIALS_READ: &str = "credentials.read";
 /// A request was refused for who made it.
 pub const AUTH_REFUSED: &str = "auth.refused";
+/// A check of isolation was asked for.
+pub const ISOLATION_ASK: &str = "isolation.ask";
+/// The server began, or ended, a check of isolation of its own.
+pub const ISOLATION_CHECK: &str = "isolation.check";
 /// An API key was made.
 pub const KEY_CREATE: &str = "key.create";
 /// An API key was replaced by a new one.

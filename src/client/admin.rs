@@ -18,6 +18,7 @@ use crate::contract::admin::{
 };
 use crate::contract::catalogue::Service;
 use crate::contract::ids::TenantRef;
+use crate::contract::isolation::{IsolationAnswer, IsolationRequest, IsolationStatus};
 use crate::contract::rekey::{KeyStatus, Rekey, RekeyRequest};
 
 /// A change of a tenant.
@@ -260,6 +261,23 @@ impl TenantManager {
     /// Has a new key made, and everything in the registry sealed with it.
     pub async fn rekey(&self, request: &RekeyRequest) -> Result<Rekey, ClientError> {
         self.tell(Method::POST, &["rekey"], request).await
+    }
+
+    /// Tells where the server's own check of isolation stands.
+    pub async fn isolation_status(&self) -> Result<IsolationStatus, ClientError> {
+        self.ask(&["isolation"]).await
+    }
+
+    /// Returns the last report of the server's own check of isolation.
+    pub async fn isolation_report(&self) -> Result<IsolationAnswer, ClientError> {
+        self.ask(&["isolation", "report"]).await
+    }
+
+    /// Has the server check isolation as soon as no check is under way.
+    pub async fn ask_isolation(&self) -> Result<IsolationStatus, ClientError> {
+        let path = ["isolation", "check"];
+        self.tell(Method::POST, &path, &IsolationRequest::default())
+            .await
     }
 
     /// Returns one operation.

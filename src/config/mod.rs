@@ -35,3 +35,4 @@ pub use reference::{SecretReference, SecretSource};
 pub use resolve::{ConfigInput, Entry, Resolved, config_path};
 pub use settings::{Certificate, ColorChoice, ContextChoice, RedisSettings, ServerTls};
 pub use validate::{Finding, Severity};
+pub use variables::is_product_variable;

@@ -595,30 +595,6 @@ protected = true
     }
 
     #[test]
-    fn multi_tenant_mode_requires_auth() {
-        let codes = |variables: &[(&str, &str)]| -> Vec<&'static str> {
-            let resolved = Resolved::resolve(&input(variables)).unwrap();
-            resolved.findings().iter().map(|it| it.code).collect()
-        };
-        let on = ("MULTI_TENANT_ENABLED", "true");
-        assert!(codes(&[]).is_empty());
-        assert!(codes(&[on]).contains(&"config.auth_required"));
-        assert!(codes(&[on, ("PLUGIN_AUTH_ENABLED", "false")]).contains(&"config.auth_required"));
-        assert!(codes(&[on, ("PLUGIN_AUTH_ENABLED", "true")]).contains(&"config.auth_address"));
-        let all = [
-            on,
-            ("PLUGIN_AUTH_ENABLED", "true"),
-            ("PLUGIN_AUTH_HOST", "http://plugin-auth:4000"),
-            ("MULTI_TENANT_URL", "https://tm.example"),
-            ("MULTI_TENANT_SERVICE_API_KEY", "key"),
-            ("MULTI_TENANT_REDIS_HOST", "redis"),
-            ("APPLICATION_NAME", "ledger"),
-            ("ENV_NAME", "production"),
-        ];
-        assert!(codes(&all).is_empty(), "{:?}", codes(&all));
-    }
-
-    #[test]
     fn a_missing_context_is_named_with_the_one_that_was_meant() {
         let mut layers = input(&[]);
         layers.flags.insert(Key::Context, "prodction".to_owned());

@@ -23,7 +23,15 @@ pub fn read(path: &Path) -> Result<Option<ConfigText>, Problem> {
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // A home that is no folder, as services have it, holds no file either.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(failed(error.to_string())),
     };
     let meta = file.metadata().map_err(|error| failed(error.to_string()))?;

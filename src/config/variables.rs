@@ -384,6 +384,11 @@ pub const SERVER_AUTH_AUDIENCE: &str = "LERIANCTL_SERVER_AUTH_AUDIENCE";
 /// Variable with the Access Manager that decides.
 pub const SERVER_AUTH_ADDRESS: &str = "LERIANCTL_SERVER_AUTH_ADDRESS";
 
+/// Variable with the time between two checks of isolation.
+pub const SERVER_ISOLATION_EVERY: &str = "LERIANCTL_SERVER_ISOLATION_EVERY";
+/// Variable with the login that checks isolation.
+pub const SERVER_ISOLATION_POSTGRES_URL: &str = "LERIANCTL_SERVER_ISOLATION_POSTGRES_URL";
+
 /// Every variable of `lerianctl server …`.
 pub const SERVER_VARIABLES: &[ServerVariable] = &[
     server(
@@ -422,10 +427,23 @@ pub const SERVER_VARIABLES: &[ServerVariable] = &[
         SERVER_AUTH_ADDRESS,
         "Access Manager that is asked what the bearer of a token may do; --auth-address wins",
     ),
+    server(
+        SERVER_ISOLATION_EVERY,
+        "Time between two checks of isolation by the server itself; --isolation-every wins",
+    ),
+    server(
+        SERVER_ISOLATION_POSTGRES_URL,
+        "postgres:// URL of the login for these checks; --isolation-postgres-url-file wins",
+    ),
 ];
 
 /// Variables that programs set for lerianctl, never people.
 pub(super) const INTERNAL: &[&str] = &["LERIANCTL_COMPLETE"];
+
+/// Returns true for a variable of the products that this program reads too.
+pub fn is_product_variable(name: &str) -> bool {
+    find(name).is_some_and(|variable| variable.owner == Owner::Product)
+}
 
 /// Returns the declaration of a variable.
 pub fn find(name: &str) -> Option<&'static Variable> {

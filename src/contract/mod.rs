@@ -5,6 +5,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod event;
 pub mod ids;
+pub mod isolation;
 pub mod keys;
 pub mod openapi;
 pub mod permission;

@@ -12,6 +12,7 @@ use super::admin::{
     OperationRecord, ServerInfo, TenantPage, TenantRecord, UpdateTenantRequest, Verification,
 };
 use super::audit::{AuditHead, AuditPage, AuditVerification};
+use super::isolation::{IsolationAnswer, IsolationRequest, IsolationStatus};
 use super::keys::{
     CreateKeyRequest, KeyCreated, KeyPage, KeyRecord, RevokeKeyRequest, RotateKeyRequest,
 };
@@ -285,6 +286,33 @@ fn admin_routes() -> Vec<Route> {
         ])
         .gives::<AuditVerification>(200, "what was found")
         .fails(&[(400, "malformed query")]),
+        route(
+            "GET",
+            "/v1/admin/isolation",
+            "admin",
+            "Tells where the server's own check of isolation stands",
+        )
+        .gives::<IsolationStatus>(200, "what the last check said, and when"),
+        route(
+            "GET",
+            "/v1/admin/isolation/report",
+            "admin",
+            "Returns the last report of the server's own check of isolation",
+        )
+        .gives::<IsolationAnswer>(200, "the report, with its attestation where it is signed")
+        .fails(&[(404, "there is none")]),
+        route(
+            "POST",
+            "/v1/admin/isolation/check",
+            "admin",
+            "Has the server check isolation as soon as no check is under way",
+        )
+        .takes::<IsolationRequest>()
+        .gives::<IsolationStatus>(202, "asked for")
+        .fails(&[
+            (400, "malformed"),
+            (409, "this server does not check by itself"),
+        ]),
         route(
             "GET",
             "/v1/admin/rekey",

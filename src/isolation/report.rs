@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{CheckResult, EVERYONE, Finding, Severity, Verdict};
+use super::sittings::Sitting;
 
 /// Version of the form of a report; raised when a key changes its meaning.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -26,6 +27,10 @@ pub struct Isolation {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_seconds: f64,
+    /// The parts that it was made in, where it was cut short and went on; catalogues, other servers
+    /// and the control are of the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sittings: Vec<Sitting>,
     /// Conclusion.
     pub verdict: Verdict,
     /// One sentence that says why.

@@ -8,6 +8,7 @@ mod skew;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -19,6 +20,7 @@ use super::inventory::{Inventory, Store};
 use super::model::{Check, Family, Finding, Severity};
 use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
+use super::sittings::Sittings;
 use super::verdict::{self, Waivers};
 use super::{catalogue, control, http, live, rabbitmq, redis};
 use crate::link::postgres::PostgresEndpoint;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub clusters: Vec<String>,
     /// Running products to probe.
     pub http: Vec<http::Target>,
+    /// Where what logins tried is kept, for a run that may be cut short.
+    pub sittings: Option<Arc<Sittings>>,
 }
 
 impl Settings {
@@ -88,6 +92,7 @@ impl Settings {
             grace: None,
             clusters: Vec::new(),
             http: Vec::new(),
+            sittings: None,
         }
     }
 
@@ -220,6 +225,11 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         .into_iter()
         .partition(|finding| finding.severity == Severity::Info);
     let (verdict, because) = verdict::conclude(&findings, &checks, &control);
+    let journal = settings.sittings.as_deref();
+    let (verdict, because) = match journal {
+        Some(journal) => journal.aged(verdict, because),
+        None => (verdict, because),
+    };
     if settings.http.is_empty() {
         not_tested.insert(NotTested {
             what: "the products' own HTTP interfaces".into(),
@@ -238,6 +248,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         run: uuid::Uuid::now_v7().to_string(),
         started_at: settings.now,
         duration_seconds: begun.elapsed().as_secs_f64(),
+        sittings: journal.map(Sittings::told).unwrap_or_default(),
         verdict,
         because,
         counts: verdict::counts(&findings),
@@ -451,7 +462,17 @@ async fn probe(
     let total = work.len() as u64;
     progress("trying the tenants' own logins", 0, total);
     let mut results = stream::iter(work)
-        .map(|(store, victims)| async move { (store, live::probe(store, &victims).await) })
+        .map(|(store, victims)| async move {
+            let journal = settings.sittings.as_deref();
+            if let Some(outcome) = journal.and_then(|journal| journal.earlier(store)) {
+                return (store, outcome);
+            }
+            let outcome = live::probe(store, &victims).await;
+            if let Some(journal) = journal {
+                journal.keep(store, &outcome);
+            }
+            (store, outcome)
+        })
         .buffer_unordered(settings.at_once());
     let mut done = 0;
     let mut landed: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();

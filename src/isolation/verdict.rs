@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::model::{CheckResult, Finding, Severity, Verdict, Waived};
-use super::report::{Control, ControlState};
+use super::report::{Control, ControlState, Isolation, SCHEMA_VERSION};
 
 /// A file of waivers.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -149,6 +149,57 @@ pub struct Bar {
 /// Returns true when a finding fails the run.
 pub fn fails(finding: &Finding, bar: Bar) -> bool {
     finding.counts() && finding.severity >= bar.fail_on && !(bar.only_new && finding.known)
+}
+
+/// Returns true when a run passes: nothing fails it, and it came to a conclusion.
+pub fn passes(outcome: &Isolation, bar: Bar, accept_unproven: bool) -> bool {
+    !outcome.findings.iter().any(|finding| fails(finding, bar))
+        && match outcome.verdict {
+            Verdict::Error => false,
+            Verdict::Unproven => accept_unproven,
+            _ => true,
+        }
+}
+
+/// Says where a report contradicts itself, as one does that was edited; empty where it does not.
+pub fn contradictions(outcome: &Isolation) -> Vec<&'static str> {
+    let counted = outcome.findings.iter().any(Finding::counts);
+    let missed =
+        outcome.control.state == ControlState::Missed || !outcome.control.missed.is_empty();
+    let uncontrolled = matches!(
+        outcome.control.state,
+        ControlState::Off | ControlState::Impossible
+    );
+    let verdict = outcome.verdict;
+    [
+        (
+            "its counts are not those of its findings",
+            counts(&outcome.findings) != outcome.counts,
+        ),
+        (
+            "it has findings that count, and does not refute",
+            counted && !matches!(verdict, Verdict::Refuted | Verdict::Error),
+        ),
+        (
+            "it refutes without a finding that counts",
+            !counted && verdict == Verdict::Refuted,
+        ),
+        (
+            "planted breaches were missed, and it does not withhold its verdict",
+            missed && verdict != Verdict::Error,
+        ),
+        (
+            "it says that isolation holds, and no breach was planted",
+            uncontrolled && verdict == Verdict::Holds,
+        ),
+        (
+            "it was made by a newer lerianctl",
+            outcome.schema_version > SCHEMA_VERSION,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, so)| so.then_some(what))
+    .collect()
 }
 
 /// Returns the conclusion of a run, and why.

@@ -73,6 +73,43 @@ impl View {
         self
     }
 
+    /// Appends prose and a line feed; on a terminal it is broken at its edge, and goes on below with
+    /// `indent`. Longer words, which may have to be copied, stay whole.
+    pub fn prose(&mut self, tone: Option<Tone>, indent: usize, text: impl AsRef<str>) -> &mut Self {
+        let line = self.text.rsplit('\n').next().unwrap_or_default();
+        let mut column = console::measure_text_width(line);
+        let width = self
+            .width
+            .map_or(usize::MAX, |width| usize::from(width).max(40));
+        let mut lines = vec![String::new()];
+        for word in text.as_ref().split(' ') {
+            let long = console::measure_text_width(word);
+            let first = lines.len() == 1;
+            let current = lines.last_mut().expect("there is a first line");
+            if current.is_empty() && first && column + long <= width {
+                current.push_str(word);
+                column += long;
+            } else if column + 1 + long <= width {
+                current.push(' ');
+                current.push_str(word);
+                column += 1 + long;
+            } else {
+                lines.push(word.to_owned());
+                column = indent + long;
+            }
+        }
+        for (at, line) in lines.iter().enumerate() {
+            if at > 0 {
+                self.line().plain(" ".repeat(indent));
+            }
+            match tone {
+                Some(tone) => self.paint(tone, line),
+                None => self.plain(line),
+            };
+        }
+        self.line()
+    }
+
     /// Appends a line feed.
     pub fn line(&mut self) -> &mut Self {
         self.text.push('\n');
@@ -138,6 +175,22 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_is_broken_on_a_terminal_and_whole_elsewhere() {
+        let text = "one two three four five six seven eight nine ten https://tm.example/long/enough/to/stay/whole end";
+        let shown = |width| {
+            let mut view = View::new(width, false);
+            view.plain("  high[x]: ").prose(None, 4, text);
+            view.into_text()
+        };
+        assert_eq!(shown(None), format!("  high[x]: {text}\n"));
+        assert_eq!(
+            shown(Some(40)),
+            "  high[x]: one two three four five six\n    seven eight nine ten\n    \
+             https://tm.example/long/enough/to/stay/whole\n    end\n"
+        );
+    }
     use std::fmt::Write as _;
 
     #[test]

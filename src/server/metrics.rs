@@ -13,7 +13,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry as Figures;
 
+use super::isolation::IsolationFigures;
 use super::process::Process;
+use super::registry::isolation::CheckEnd;
 use super::registry::model::now;
 use super::service::Tenancy;
 use crate::link::postgres::SessionUse;
@@ -95,6 +97,7 @@ pub(crate) struct Metrics {
     sessions: Sessions,
     freshness: Questions,
     interrupted: Gauge,
+    isolation: IsolationFigures,
 }
 
 /// How sessions with PostgreSQL, or with the registry's file, are used.
@@ -154,6 +157,7 @@ impl Metrics {
             sessions: Sessions::default(),
             freshness: Questions::default(),
             interrupted: Gauge::default(),
+            isolation: IsolationFigures::default(),
         };
         let f = &mut metrics.figures;
         f.register(
@@ -358,6 +362,16 @@ impl Metrics {
         self.certificate.reloaded("refused").inc();
     }
 
+    /// Makes the figures of the check of isolation appear.
+    pub(crate) fn isolation_opened(&mut self) {
+        self.isolation.register(&mut self.figures);
+    }
+
+    /// Counts a check of isolation that ended here.
+    pub(crate) fn isolation_ended(&self, end: &CheckEnd) {
+        self.isolation.ended(end);
+    }
+
     /// Counts a list of active tenants that products cannot read.
     pub(crate) fn too_long_for_products(&self) {
         self.too_long.inc();
@@ -389,6 +403,12 @@ impl Metrics {
                 self.undeliverable.set(statistics.outbox_undeliverable);
             }
             Err(_) => self.registry_failed(),
+        }
+        if tenancy.checking.settings.is_some() {
+            match registry.check_state().await {
+                Ok(state) => self.isolation.take(&tenancy.checking.status(state), now()),
+                Err(_) => self.registry_failed(),
+            }
         }
         self.certificate.tick();
         let mut text = String::new();

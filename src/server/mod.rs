@@ -7,6 +7,7 @@ mod bearer;
 mod connection;
 mod error;
 mod freshness;
+mod isolation;
 mod keys;
 mod limits;
 mod listener;
@@ -42,6 +43,7 @@ use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
 
+pub use isolation::{IsolationSettings, read_waivers};
 pub use limits::Limits;
 pub(crate) use service::read_any_cursor;
 pub use tls::{ClientCertificate, ServerTls};
@@ -80,6 +82,8 @@ pub struct ServerSettings {
     pub limits: Limits,
     /// Certificate and key; plain HTTP without.
     pub tls: Option<ServerTls>,
+    /// How isolation is checked on a schedule; not at all without.
+    pub isolation: Option<IsolationSettings>,
     /// Notified once `/readyz` answers 200 for the first time.
     pub ready: Arc<Notify>,
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::audit::{self, Reads};
 use super::bearer::Bearers;
 use super::freshness::{self, Freshness};
+use super::isolation::{self, Checking};
 use super::keys::{self as api_keys, ApiKeys, stored_digest};
 use super::listener::{self, Front, Phase};
 use super::metrics::Metrics;
@@ -68,6 +69,9 @@ pub(super) async fn serve(
     if let Some(tls) = &tls {
         metrics.tls_opened(tls.expires());
     }
+    if settings.isolation.is_some() {
+        metrics.isolation_opened();
+    }
     let (close, closing) = watch::channel(false);
     lived(registry.as_ref(), actions::SERVER_START).await;
     let signals = registry.signals();
@@ -89,6 +93,11 @@ pub(super) async fn serve(
         leases: Leases::default(),
         resealing: Resealing::default(),
         reads: Reads::default(),
+        checking: Checking {
+            settings: settings.isolation,
+            redis: settings.event_redis.clone(),
+            ..Checking::default()
+        },
     });
     let recovered = Arc::new(AtomicBool::new(false));
     let app = App::new(
@@ -125,6 +134,7 @@ pub(super) async fn serve(
             closing.clone(),
         )),
         tokio::spawn(rekey::work(Arc::clone(&tenancy), closing.clone())),
+        tokio::spawn(isolation::work(Arc::clone(&tenancy), closing.clone())),
     ];
     if let Some(redis) = settings.event_redis {
         helpers.push(tokio::spawn(outbox::dispatch(
@@ -353,6 +363,7 @@ async fn hear(tenancy: Arc<Tenancy>, mut signals: mpsc::UnboundedReceiver<Signal
             Signal::Anything => {
                 tenancy.work.notify_one();
                 tenancy.mail.notify_one();
+                tenancy.checking.asked.notify_one();
                 tenancy.progress.all_changed();
             }
         }

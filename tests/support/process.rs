@@ -74,6 +74,23 @@ impl ServerProcess {
         (0..count).map(start).collect()
     }
 
+    /// Starts one more on a registry that is on `postgres` too, with further arguments.
+    #[must_use]
+    pub(crate) fn replica_of(
+        postgres: &PostgresEndpoint,
+        key: &Secret,
+        master: &Secret,
+        arguments: &[&str],
+    ) -> Self {
+        let registry = ["--registry-url-file", "postgres.url"];
+        Self::open(postgres, None, key.clone(), registry, |room| {
+            room.write("master.key", master.expose());
+            let mut flags = vec!["--master-key-file".to_owned(), "master.key".to_owned()];
+            flags.extend(arguments.iter().map(ToString::to_string));
+            flags
+        })
+    }
+
     fn open(
         postgres: &PostgresEndpoint,
         redis: Option<&RedisEndpoint>,

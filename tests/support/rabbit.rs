@@ -57,6 +57,12 @@ impl Rabbit {
         SHARED.get_or_init(Self::start).as_ref()
     }
 
+    /// Starts a node for one test; says loudly when there is none.
+    #[must_use]
+    pub(crate) fn private() -> Option<Self> {
+        Self::start()
+    }
+
     fn start() -> Option<Self> {
         // The wrapper in PATH refuses to run as anybody but root or rabbitmq; this one does not.
         let server = program(&[

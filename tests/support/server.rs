@@ -69,6 +69,7 @@ impl Server {
             access: lerianctl::server::AccessSettings::default(),
             limits: Limits::default(),
             tls: None,
+            isolation: None,
             ready: Arc::default(),
         }
     }

@@ -1,4 +1,5 @@
 mod matrix;
+mod published;
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 pub mod explain;
 pub mod init;
 pub mod list;
+mod products;
 pub mod use_context;
 pub mod validate;
 

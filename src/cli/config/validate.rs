@@ -12,6 +12,8 @@ use crate::output::{Report, Rows, Tone, View};
 
 /// Check the configuration, and the products' variables against the products' rules
 ///
+/// The rules are those of `env check`, for the variables that this program reads too; of a product
+/// that cannot be told from the variables, those of all usual ones. `env check` says the rest.
 /// Status 3 when anything is wrong, unknown keys included. Programs that print secrets are not
 /// run, and nothing is sent anywhere.
 #[derive(Debug, Args)]
@@ -27,6 +29,13 @@ pub fn validate(run: &Invocation, _args: &ValidateArgs) -> Result<ConfigValidati
         Ok(resolved) => {
             let mut items = resolved.findings();
             items.extend(secrets(run, &resolved).into_iter().map(finding));
+            let known: Vec<&str> = items.iter().map(|item| item.code).collect();
+            let of_products = super::products::findings(&input).into_iter();
+            // Plain http is told once, whoever minds.
+            let again =
+                |item: &Finding| item.code == "config.insecure_http" && known.contains(&item.code);
+            let more: Vec<Finding> = of_products.filter(|item| !again(item)).collect();
+            items.extend(more);
             items
         }
         Err(problems) => problems.into_iter().map(finding).collect(),

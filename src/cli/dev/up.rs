@@ -258,6 +258,7 @@ fn server_settings(
         access: crate::server::AccessSettings::default(),
         limits: Limits::default(),
         tls: None,
+        isolation: None,
         ready: Arc::default(),
     })
 }

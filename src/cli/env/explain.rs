@@ -184,8 +184,8 @@ impl Report for EnvExplainReport {
         match self {
             Self::Rule { rule } => {
                 out.paint(Tone::Strong, &rule.id)
-                    .plain(format!(": {}", rule.title))
-                    .line()
+                    .plain(": ")
+                    .prose(None, 2, &rule.title)
                     .line();
                 for (label, text) in [
                     ("Severity", rule.severity.as_str()),
@@ -199,7 +199,7 @@ impl Report for EnvExplainReport {
                 ] {
                     if !text.is_empty() {
                         out.paint(Tone::Dim, label).line();
-                        out.plain(format!("  {text}")).line();
+                        out.plain("  ").prose(None, 2, text);
                     }
                 }
             }
@@ -210,11 +210,11 @@ impl Report for EnvExplainReport {
                 ..
             } => {
                 out.paint(Tone::Strong, variable)
-                    .plain(format!(": {description}"))
-                    .line();
+                    .plain(": ")
+                    .prose(None, 2, description);
                 if let Some(documented) = documented {
-                    out.plain(format!("Public documentation: {documented}"))
-                        .line();
+                    out.plain("Public documentation: ")
+                        .prose(None, 2, documented);
                 }
             }
             Self::Product {

@@ -87,18 +87,18 @@ fn heading(environment: &CheckedEnvironment, out: &mut View) {
         Verdict::Boots => Tone::Good,
         Verdict::BootsInsecurely | Verdict::RefusesToStart => Tone::Bad,
     };
-    out.paint(tone, of.sentence()).line();
+    out.prose(Some(tone), 2, of.sentence());
     if let Some(budget) = &environment.budget {
         let limit = if budget.limited {
             "limited"
         } else {
             "not limited"
         };
-        out.plain(format!(
+        let text = format!(
             "connections ({}): up to {} of {} that may be used, tenants {limit}: {}",
             budget.server, budget.connections, budget.allowed, budget.formula
-        ))
-        .line();
+        );
+        out.prose(None, 2, text);
     }
 }
 
@@ -119,18 +119,16 @@ fn findings<'a>(all: impl Iterator<Item = &'a Finding>, notes: bool, out: &mut V
                 tone,
                 format!("{}[{}]", finding.severity.as_str(), finding.rule),
             )
-            .plain(": ")
-            .plain(&finding.message);
-        if let Some(place) = &finding.place {
-            out.paint(Tone::Dim, format!(" ({place})"));
-        }
-        out.line();
-        out.plain(format!("    remedy: {}", finding.remedy)).line();
+            .plain(": ");
+        let place = finding.place.as_deref();
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        out.prose(None, 4, format!("{}{place}", finding.message));
+        out.plain("    remedy: ").prose(None, 6, &finding.remedy);
         if let Some(documented) = &finding.documented
             && finding.severity >= Severity::Medium
         {
-            out.plain(format!("    public documentation: {documented}"))
-                .line();
+            out.plain("    public documentation: ")
+                .prose(None, 6, documented);
         }
     }
     if hidden > 0 {

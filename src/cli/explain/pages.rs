@@ -75,6 +75,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("config.missing", include_str!("config.missing.md")),
     ("config.no_redis", include_str!("config.no_redis.md")),
     ("config.no_server", include_str!("config.no_server.md")),
+    ("config.product", include_str!("config.product.md")),
     ("config.secret", include_str!("config.secret.md")),
     ("config.syntax", include_str!("config.syntax.md")),
     ("config.two_servers", include_str!("config.two_servers.md")),
@@ -168,10 +169,23 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("isolation.no_report.md"),
     ),
     (
+        "isolation.no_sitting",
+        include_str!("isolation.no_sitting.md"),
+    ),
+    (
+        "isolation.not_checked",
+        include_str!("isolation.not_checked.md"),
+    ),
+    (
         "isolation.not_written",
         include_str!("isolation.not_written.md"),
     ),
     ("isolation.nothing", include_str!("isolation.nothing.md")),
+    ("isolation.off", include_str!("isolation.off.md")),
+    (
+        "isolation.other_sitting",
+        include_str!("isolation.other_sitting.md"),
+    ),
     (
         "isolation.product_url",
         include_str!("isolation.product_url.md"),
@@ -189,6 +203,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     (
         "isolation.signing_key",
         include_str!("isolation.signing_key.md"),
+    ),
+    (
+        "isolation.sitting_file",
+        include_str!("isolation.sitting_file.md"),
     ),
     ("isolation.token", include_str!("isolation.token.md")),
     (

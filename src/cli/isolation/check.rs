@@ -10,6 +10,8 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::rabbitmq::RabbitmqArgs;
 use super::redis::RedisArgs;
+use super::show::Served;
+use super::sittings::{self, SittingArgs};
 use super::written::ReportArgs;
 use super::{fleet, show, view};
 use crate::cli::complete;
@@ -18,10 +20,10 @@ use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::isolation::catalogue;
 use crate::isolation::inventory::Inventory;
-use crate::isolation::model::{Family, Severity, Verdict};
+use crate::isolation::model::{Family, Severity};
 use crate::isolation::report::Isolation;
 use crate::isolation::run::{Settings, run};
-use crate::isolation::verdict::{Bar, Waivers, fails};
+use crate::isolation::verdict::{Bar, Waivers, passes};
 use crate::link::postgres::PostgresEndpoint;
 use crate::output::progress::Progress;
 use crate::output::{Report, Rows, View};
@@ -113,6 +115,9 @@ pub struct CheckArgs {
     accept_unproven: bool,
 
     #[command(flatten)]
+    sittings: SittingArgs,
+
+    #[command(flatten)]
     reports: ReportArgs,
 }
 
@@ -177,7 +182,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.block_on(async move { fleet::from_manager(&manager, &services).await })?
     };
     settings.http = args.http.targets(run_, &inventory)?;
-    if inventory.stores.is_empty() && settings.http.is_empty() {
+    if inventory.stores.is_empty() && inventory.messaging.is_empty() && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
@@ -186,6 +191,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     }
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
+    args.sittings
+        .open(run_, &inventory, &mut settings, args.seed)?;
     let progress = Progress::new(&run_.console, "isolation", 0);
     let since = Mutex::new((String::new(), Instant::now()));
     let outcome = run_.block_on(async {
@@ -195,7 +202,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
             })
             .await,
         )
-    })?;
+    });
+    let outcome = outcome.map_err(|failure| sittings::cut_short(&settings, failure))?;
     drop(progress);
     let report = IsolationReport::new(
         outcome,
@@ -209,6 +217,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.console
             .warn(format!("the report is not kept: {reason}"));
     }
+    sittings::over(run_, &settings);
     args.reports.write(run_, &report, signer.as_ref())?;
     Ok(report)
 }
@@ -272,6 +281,9 @@ pub struct IsolationReport {
     pub passed: bool,
     /// Severity from which findings fail.
     pub fail_on: Severity,
+    /// What the server says of it whose last report this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
     /// The outcome.
     #[serde(flatten)]
     pub outcome: Isolation,
@@ -280,15 +292,10 @@ pub struct IsolationReport {
 impl IsolationReport {
     /// Decides whether an outcome passes.
     pub fn new(outcome: Isolation, bar: Bar, accept_unproven: bool) -> Self {
-        let passed = !outcome.findings.iter().any(|finding| fails(finding, bar))
-            && match outcome.verdict {
-                Verdict::Error => false,
-                Verdict::Unproven => accept_unproven,
-                _ => true,
-            };
         Self {
-            passed,
+            passed: passes(&outcome, bar, accept_unproven),
             fail_on: bar.fail_on,
+            served: None,
             outcome,
         }
     }

@@ -128,11 +128,8 @@ impl Report for DifferenceReport {
         );
         let tone = if self.passed { Tone::Good } else { Tone::Bad };
         out.paint(tone, headline).line();
-        out.paint(
-            Tone::Dim,
-            format!("from {} to {}", self.before.started_at, self.now.started_at),
-        )
-        .line();
+        let times = format!("from {} to {}", self.before.started_at, self.now.started_at);
+        out.prose(Some(Tone::Dim), 2, times);
         for (word, finding) in self.told() {
             let tone = match word {
                 "fixed" | "milder" => Tone::Good,

@@ -57,8 +57,9 @@ impl Report for CheckReport {
     fn human(&self, out: &mut View) -> fmt::Result {
         let check = self.check;
         let width = out.width.map_or(84, usize::from).clamp(40, 84);
-        out.paint(Tone::Strong, format!("{} · {}", check.id, check.title))
-            .line();
+        for line in wrapped(&format!("{} · {}", check.id, check.title), width) {
+            out.paint(Tone::Strong, line).line();
+        }
         let mut facts = vec![
             format!("severity {}", check.severity),
             format!("looks at {}", place(check)),

@@ -8,10 +8,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::client::{ClientError, ErrorKind, TenantManager, TenantQuery};
-use crate::contract::admin::{DatabaseRecord, TenantRecord, TenantStatus};
-use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
+use crate::contract::admin::TenantRecord;
+use crate::contract::wire::IsolationMode;
 use crate::contract::{ServiceName, TenantId};
-use crate::isolation::inventory::{Inventory, Messaging, Record, Replica, Store, parse_file};
+use crate::isolation::fleet;
+use crate::isolation::inventory::{Inventory, Record, Store, parse_file};
 use crate::secret::Secret;
 
 /// Largest inventory file.
@@ -33,11 +34,14 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
             ),
         )
     })?;
-    if file.store.is_empty() {
+    if file.store.is_empty() && file.rabbitmq.is_empty() {
         return Err(Failure::new(
             Kind::Usage,
             "isolation.inventory",
-            format!("the inventory `{}` has no [[store]]", path.display()),
+            format!(
+                "the inventory `{}` has no [[store]] and no [[rabbitmq]]",
+                path.display()
+            ),
         ));
     }
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -50,7 +54,7 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         };
         stores.push(store.into_store(password));
     }
-    sort(&mut stores);
+    fleet::sort(&mut stores);
     let mut messaging = Vec::new();
     for one in file.rabbitmq {
         let password = match &one.password_file {
@@ -91,35 +95,13 @@ pub async fn from_manager(
         }
         Err(error) => return Err(error),
     }
-    sort(&mut inventory.stores);
+    fleet::sort(&mut inventory.stores);
     // A server that only speaks the contract does not tell.
     if let Ok(info) = manager.info().await {
         inventory.event_redis = info.event_redis;
         inventory.rotation_grace = info.rotation_grace_seconds.map(Duration::from_secs);
     }
     Ok(inventory)
-}
-
-fn sort(stores: &mut [Store]) {
-    stores.sort_by(|a, b| {
-        (&a.tenant, &a.service, &a.module, &a.database, &a.login).cmp(&(
-            &b.tenant,
-            &b.service,
-            &b.module,
-            &b.database,
-            &b.login,
-        ))
-    });
-}
-
-/// One association whose connections are asked for.
-struct Asked {
-    tenant: TenantId,
-    name: String,
-    status: TenantStatus,
-    environment: String,
-    service: ServiceName,
-    databases: Vec<DatabaseRecord>,
 }
 
 async fn with_extension(
@@ -129,35 +111,15 @@ async fn with_extension(
     inventory: &mut Inventory,
 ) -> Result<(), ClientError> {
     let mut asked = Vec::new();
-    for tenant in records {
-        inventory.records.push(Record {
-            tenant: tenant.slug.to_string(),
-            id: tenant.id.to_string(),
-            status: tenant.status.as_str().to_owned(),
-            environment: tenant.environment.to_string(),
-        });
-        for association in tenant.services {
-            if !services.is_empty() && !services.contains(&association.service) {
-                continue;
-            }
-            let status = match association.status.as_str() {
-                "purged" => TenantStatus::Purged,
-                "suspended" if tenant.status == TenantStatus::Active => TenantStatus::Suspended,
-                _ => tenant.status,
-            };
-            asked.push(Asked {
-                tenant: tenant.id.clone(),
-                name: tenant.slug.to_string(),
-                status,
-                environment: tenant.environment.to_string(),
-                service: association.service,
-                databases: association.databases,
-            });
-        }
+    for tenant in &records {
+        inventory.records.push(fleet::record(tenant));
+        let wanted = |service| services.is_empty() || services.contains(service);
+        let all = fleet::associations(tenant);
+        asked.extend(all.filter(|association| wanted(association.service)));
     }
     let mut answers = stream::iter(asked)
         .map(|asked| async move {
-            let answer = manager.connections(&asked.tenant, &asked.service).await;
+            let answer = manager.connections(asked.tenant, asked.service).await;
             (asked, answer)
         })
         .buffer_unordered(AT_ONCE);
@@ -173,130 +135,9 @@ async fn with_extension(
                 None
             }
         };
-        let handed_out = config.is_some();
-        if let Some(config) = &config {
-            add_messaging(inventory, &asked.name, config);
-        }
-        for record in &asked.databases {
-            let connection = config
-                .as_ref()
-                .and_then(|config| config.databases.get(&record.module)?.postgresql.as_ref());
-            let mut store = of_record(&asked, record, connection);
-            store.handed_out = handed_out;
-            if let Some(config) = &config {
-                handed_besides(&mut store, config);
-            }
-            if let (Some(config), Some(connection)) = (&config, connection) {
-                store.drift = drift(record, config, connection);
-            }
-            inventory.stores.push(store);
-        }
+        fleet::add(inventory, &asked, config.as_ref());
     }
     Ok(())
-}
-
-fn of_record(asked: &Asked, record: &DatabaseRecord, given: Option<&PostgresConfig>) -> Store {
-    Store {
-        tenant: asked.name.clone(),
-        tenant_id: asked.tenant.to_string(),
-        status: asked.status.as_str().to_owned(),
-        environment: asked.environment.clone(),
-        service: asked.service.to_string(),
-        module: record.module.clone(),
-        mode: record.isolation_mode,
-        host: given.map_or(&record.host, |given| &given.host).clone(),
-        port: given.map_or(record.port, |given| given.port),
-        database: given
-            .map_or(&record.database, |given| &given.database)
-            .clone(),
-        schema: match given {
-            Some(given) => (!given.schema.is_empty()).then(|| given.schema.clone()),
-            None => record.schema.clone(),
-        },
-        login: given.map_or(&record.login, |given| &given.username).clone(),
-        roles: vec![record.owner.clone()],
-        password: given.map(|given| Secret::new(given.password.clone())),
-        sslmode: given.map_or_else(String::new, |given| given.sslmode.clone()),
-        ca_pem: None,
-        drift: Vec::new(),
-        replica: None,
-        statement_timeout: String::new(),
-        secret_paths: Vec::new(),
-        handed_out: false,
-    }
-}
-
-/// Adds what the connections say besides the primary: replica, timeout, paths of secrets.
-fn handed_besides(store: &mut Store, config: &TenantConfig) {
-    let module = config.databases.get(&store.module);
-    let replica = module.and_then(|module| module.postgresql_replica.as_ref());
-    store.replica = replica.map(|given| {
-        Box::new(Replica {
-            host: given.host.clone(),
-            port: given.port,
-            database: given.database.clone(),
-            schema: (!given.schema.is_empty()).then(|| given.schema.clone()),
-            login: given.username.clone(),
-            password: Some(Secret::new(given.password.clone())),
-            sslmode: given.sslmode.clone(),
-        })
-    });
-    let settings = module
-        .and_then(|module| module.connection_settings.as_ref())
-        .or(config.connection_settings.as_ref());
-    store.statement_timeout = settings.map_or_else(String::new, |s| s.statement_timeout.clone());
-    let other = [&config.messaging, &config.rabbitmq, &config.streaming];
-    let mongodb = module.and_then(|module| module.mongodb.as_ref());
-    for value in other.into_iter().flatten().chain(mongodb) {
-        secret_paths("", value, &mut store.secret_paths);
-    }
-}
-
-/// Collects what stands under keys such as `secretPath`.
-fn secret_paths(key: &str, value: &serde_json::Value, found: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Object(object) => {
-            for (key, value) in object {
-                secret_paths(key, value, found);
-            }
-        }
-        serde_json::Value::Array(list) => {
-            for value in list {
-                secret_paths(key, value, found);
-            }
-        }
-        serde_json::Value::String(path) => {
-            let key: String = key.chars().filter(|c| *c != '_' && *c != '-').collect();
-            if key.to_ascii_lowercase().contains("secretpath") && !path.is_empty() {
-                found.push(path.clone());
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What the connections say otherwise than the record.
-fn drift(record: &DatabaseRecord, config: &TenantConfig, given: &PostgresConfig) -> Vec<String> {
-    let mut drift = Vec::new();
-    let mut compare = |what: &str, record: &str, handed: &str| {
-        if record != handed {
-            drift.push(format!("{what}: record `{record}`, handed out `{handed}`"));
-        }
-    };
-    let mode = IsolationMode::parse(&config.isolation_mode);
-    compare(
-        "mode",
-        record.isolation_mode.as_str(),
-        mode.map_or("unknown", IsolationMode::as_str),
-    );
-    compare("database", &record.database, &given.database);
-    compare(
-        "schema",
-        record.schema.as_deref().unwrap_or_default(),
-        &given.schema,
-    );
-    compare("login", &record.login, &given.username);
-    drift
 }
 
 async fn by_contract(
@@ -336,7 +177,7 @@ async fn by_contract(
                 status: "active".into(),
                 environment: String::new(),
             });
-            add_messaging(inventory, &name, &config);
+            fleet::add_messaging(inventory, &name, &config);
             for (module, databases) in &config.databases {
                 let Some(given) = &databases.postgresql else {
                     continue;
@@ -365,46 +206,10 @@ async fn by_contract(
                     secret_paths: Vec::new(),
                     handed_out: true,
                 };
-                handed_besides(&mut store, &config);
+                fleet::handed_besides(&mut store, &config);
                 inventory.stores.push(store);
             }
         }
     }
     Ok(())
-}
-
-/// Adds the virtual hosts of a tenant's connections: by module, or else the older single one.
-fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
-    let modules = config.rabbitmq.as_ref().and_then(|value| value.as_object());
-    let legacy = config
-        .messaging
-        .as_ref()
-        .and_then(|value| value.get("rabbitmq"));
-    let found: Vec<&serde_json::Value> = match modules {
-        Some(modules) if !modules.is_empty() => modules.values().collect(),
-        _ => legacy.into_iter().collect(),
-    };
-    for value in found {
-        let text = |name: &str| {
-            let text = value.get(name).and_then(serde_json::Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let tls = value.get("tls").and_then(serde_json::Value::as_bool);
-        let port = value.get("port").and_then(serde_json::Value::as_u64);
-        let one = Messaging {
-            tenant: tenant.to_owned(),
-            host: text("host"),
-            port: port
-                .and_then(|port| u16::try_from(port).ok())
-                .unwrap_or(5672),
-            vhost: text("vhost"),
-            username: text("username"),
-            password: Some(Secret::new(text("password"))).filter(|password| !password.is_empty()),
-            tls: tls.unwrap_or(false),
-            ca_pem: None,
-        };
-        if !inventory.messaging.contains(&one) {
-            inventory.messaging.push(one);
-        }
-    }
 }

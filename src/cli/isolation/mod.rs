@@ -11,9 +11,10 @@ mod products;
 pub mod rabbitmq;
 pub mod redis;
 pub mod show;
+mod sittings;
 pub mod verify_report;
 mod view;
-mod written;
+pub mod written;
 
 use clap::Subcommand;
 

@@ -44,20 +44,28 @@ impl RabbitmqArgs {
             }
             None => None,
         };
-        let mut brokers = Vec::new();
-        for path in &self.rabbitmq_url_file {
-            let url = run.read_secret(path, "the RabbitMQ URL")?;
-            let broker = Management::parse_url(url.expose(), ca.as_deref()).map_err(|reason| {
-                LinkError::Address {
-                    what: "the RabbitMQ URL".into(),
-                    reason,
-                }
-            })?;
-            brokers.push(broker);
-        }
         Ok(Options {
-            brokers,
+            brokers: brokers(run, &self.rabbitmq_url_file, ca.as_deref())?,
             trusted: self.rabbitmq_trusted.clone(),
         })
     }
+}
+
+/// Reads the addresses of management interfaces.
+pub fn brokers(
+    run: &Invocation,
+    files: &[PathBuf],
+    ca: Option<&str>,
+) -> Result<Vec<Management>, Failure> {
+    let mut brokers = Vec::new();
+    for path in files {
+        let url = run.read_secret(path, "the RabbitMQ URL")?;
+        let broker =
+            Management::parse_url(url.expose(), ca).map_err(|reason| LinkError::Address {
+                what: "the RabbitMQ URL".into(),
+                reason,
+            })?;
+        brokers.push(broker);
+    }
+    Ok(brokers)
 }

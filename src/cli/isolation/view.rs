@@ -9,6 +9,8 @@ use crate::output::{Tone, View};
 
 /// Findings that are shown; the rest is counted.
 const SHOWN: usize = 40;
+/// Findings of each other section that are shown.
+const SECTION: usize = 10;
 /// Width where nothing is known of the terminal.
 pub(super) const WIDTH: usize = 100;
 
@@ -16,6 +18,18 @@ pub(super) const WIDTH: usize = 100;
 pub(super) fn write(report: &IsolationReport, out: &mut View) {
     let outcome = &report.outcome;
     let width = out.width.map_or(WIDTH, usize::from).max(40);
+    if let Some(served) = &report.served {
+        if let Some(doubt) = served.doubt() {
+            for line in wrapped(&doubt, width) {
+                out.paint(Tone::Bad, line).line();
+            }
+        }
+        let text = format!(
+            "Checked by {} itself, {} s ago",
+            served.server, served.age_seconds
+        );
+        paragraph(out, width, "", &text);
+    }
     headline(outcome, out, width);
     let shown = outcome.findings.iter().filter(|finding| finding.counts());
     for finding in shown.clone().take(SHOWN) {
@@ -28,15 +42,7 @@ pub(super) fn write(report: &IsolationReport, out: &mut View) {
             .plain(format!("… and {more} more; see -o json"))
             .line();
     }
-    let waived = outcome
-        .findings
-        .iter()
-        .filter(|finding| !finding.counts())
-        .count();
-    if waived > 0 {
-        out.line();
-        paragraph(out, width, "", &format!("{waived} findings are waived"));
-    }
+    waived(outcome, out, width);
     section(out, width, "What no setting changes", &outcome.limits);
     section(out, width, "Noted", &outcome.notes);
     gaps(outcome, out, width);
@@ -53,75 +59,47 @@ fn headline(outcome: &Isolation, out: &mut View, width: usize) {
         out.paint(tone, line).line();
     }
     let fleet = &outcome.fleet;
-    let clusters = fleet
-        .clusters
-        .iter()
-        .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address));
-    let others = fleet
-        .servers
-        .iter()
-        .map(|server| format!("{} {} at {}", server.kind, server.version, server.address));
-    let servers: Vec<String> = clusters.chain(others).collect();
     paragraph(out, width, "", &outcome.because);
     let mut parts = vec![
         format!("{} tenants", fleet.tenants.len()),
         format!("{} stores", fleet.stores),
     ];
-    parts.extend(servers);
-    let text = parts.join(", ");
-    paragraph(out, width, "", &text);
-    paragraph(out, width, "", &covered(outcome));
-    let control = &outcome.control;
-    let (tone, text) = match control.state {
-        ControlState::Detected => (
-            Tone::Good,
-            format!("Control: {} planted breaches, all found", control.planted),
-        ),
-        ControlState::Missed => (
-            Tone::Bad,
-            format!(
-                "Control: {} of {} planted breaches found, {} missed",
-                control.detected,
-                control.planted,
-                control.missed.join(", ")
-            ),
-        ),
-        ControlState::Impossible => (Tone::Bad, format!("NO CONTROL: {}", control.reason)),
-        ControlState::Off => (
-            Tone::Bad,
-            "NO CONTROL: nothing was planted, so no silence here proves anything".into(),
-        ),
+    parts.extend(outcome.servers());
+    paragraph(out, width, "", &parts.join(", "));
+    paragraph(out, width, "", &outcome.covered());
+    if let Some(sat) = outcome.sat() {
+        paragraph(out, width, "", &sat);
+    }
+    let tone = match outcome.control.state {
+        ControlState::Detected => Tone::Good,
+        _ => Tone::Bad,
     };
-    for line in wrapped(&text, width) {
+    for line in wrapped(&outcome.controlled(), width) {
         out.paint(tone, line).line();
     }
 }
 
-/// Says how much was looked at.
-pub(super) fn covered(outcome: &Isolation) -> String {
-    let coverage = &outcome.coverage;
-    let live = if coverage.probes == 0 && coverage.logins_tried == 0 {
-        "live: nothing was tried".to_owned()
-    } else if coverage.exhaustive {
-        format!(
-            "live: every pair, {} probes by {} of {} logins",
-            coverage.probes, coverage.logins_tried, coverage.logins
-        )
-    } else {
-        format!(
-            "live: {} derangements, {} probes by {} of {} logins, seed {}; breaches of more than {:.2} % of pairs are missed with less than 5 %",
-            coverage.derangements,
-            coverage.probes,
-            coverage.logins_tried,
-            coverage.logins,
-            coverage.seed,
-            coverage.bound * 100.0
-        )
-    };
-    format!(
-        "Coverage: catalogues: all {} pairs, {} of {} databases; {live}",
-        coverage.pairs, coverage.databases_read, coverage.databases
-    )
+/// Lists what somebody answers for.
+fn waived(outcome: &Isolation, out: &mut View, width: usize) {
+    let count = outcome.waived().count();
+    if count == 0 {
+        return;
+    }
+    out.line();
+    paragraph(out, width, "", &format!("{count} findings are waived"));
+    for finding in outcome.waived().take(SECTION) {
+        let text = format!(
+            "{} {}: {}; {}",
+            finding.check,
+            finding.object,
+            reach(finding),
+            finding.waived_by()
+        );
+        paragraph(out, width, "  ", &text);
+    }
+    if count > SECTION {
+        paragraph(out, width, "  ", &format!("… and {} more", count - SECTION));
+    }
 }
 
 fn tone(severity: Severity) -> Tone {
@@ -185,9 +163,8 @@ fn one(finding: &Finding, out: &mut View, width: usize) {
         "         ",
         &format!("{}: {}", finding.object, finding.evidence),
     );
-    if let Some(waiver) = &finding.waiver {
-        let text = format!("its waiver ended on {} ({})", waiver.expires, waiver.owner);
-        paragraph(out, width, "         ", &text);
+    if finding.waiver.is_some() {
+        paragraph(out, width, "         ", &finding.waived_by());
     }
     if let Some(remedy) = finding.remedy.iter().find(|line| !line.starts_with('\\')) {
         let more = match finding.remedy.len() {
@@ -210,17 +187,13 @@ fn section(out: &mut View, width: usize, title: &str, findings: &[Finding]) {
         return;
     }
     out.line().paint(Tone::Strong, title).line();
-    for finding in findings.iter().take(10) {
+    for finding in findings.iter().take(SECTION) {
         let text = format!("{} {}: {}", finding.check, finding.object, finding.evidence);
         paragraph(out, width, "  ", &text);
     }
-    if findings.len() > 10 {
-        paragraph(
-            out,
-            width,
-            "  ",
-            &format!("… and {} more", findings.len() - 10),
-        );
+    if findings.len() > SECTION {
+        let more = findings.len() - SECTION;
+        paragraph(out, width, "  ", &format!("… and {more} more"));
     }
 }
 
@@ -228,6 +201,13 @@ fn gaps(outcome: &Isolation, out: &mut View, width: usize) {
     out.line().paint(Tone::Strong, "What was not tested").line();
     for gap in &outcome.not_tested {
         paragraph(out, width, "  ", &format!("{}: {}", gap.what, gap.why));
+    }
+    if !outcome.control.uncontrolled.is_empty() {
+        let text = format!(
+            "no breach was planted for {}",
+            outcome.control.uncontrolled.join(", ")
+        );
+        paragraph(out, width, "  ", &text);
     }
     let sampled = outcome
         .checks
@@ -300,4 +280,27 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolation::model::Severity;
+    use crate::isolation::render::tests::{EVERYWHERE, marked};
+    use crate::isolation::verdict::Bar;
+
+    #[test]
+    fn a_terminal_says_what_the_other_forms_say() {
+        let bar = Bar {
+            fail_on: Severity::Low,
+            only_new: false,
+        };
+        let report = IsolationReport::new(marked(), bar, false);
+        let mut out = View::new(Some(10_000), false);
+        write(&report, &mut out);
+        let text = out.into_text();
+        for word in EVERYWHERE {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
 }

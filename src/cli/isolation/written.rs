@@ -70,22 +70,8 @@ fn parse(text: &str) -> Result<Written, String> {
 impl ReportArgs {
     /// Reads the key, so that a bad one is told before anything is checked.
     pub(super) fn signer(&self, run: &Invocation) -> Result<Option<SigningKey>, Failure> {
-        let Some(path) = &self.sign_key_file else {
-            return Ok(None);
-        };
-        let text = run.read_secret(path, "the signing key")?;
-        SigningKey::from_pem(&text).map(Some).map_err(|error| {
-            Failure::new(
-                Kind::Usage,
-                "isolation.signing_key",
-                format!("`{}` cannot sign reports", path.display()),
-            )
-            .cause(error)
-            .hint_command(
-                "make a key",
-                "openssl genpkey -algorithm ed25519 -out report-key.pem",
-            )
-        })
+        let path = self.sign_key_file.as_deref();
+        path.map(|path| signing_key(run, path)).transpose()
     }
 
     /// Writes the files, each whole or not at all, for the owner's eyes only; figures, which name
@@ -121,6 +107,23 @@ impl ReportArgs {
     }
 }
 
+/// Reads a key that signs reports.
+pub fn signing_key(run: &Invocation, path: &Path) -> Result<SigningKey, Failure> {
+    let text = run.read_secret(path, "the signing key")?;
+    SigningKey::from_pem(&text).map_err(|error| {
+        Failure::new(
+            Kind::Usage,
+            "isolation.signing_key",
+            format!("`{}` cannot sign reports", path.display()),
+        )
+        .cause(error)
+        .hint_command(
+            "make a key",
+            "openssl genpkey -algorithm ed25519 -out report-key.pem",
+        )
+    })
+}
+
 /// Returns where the attestation of a file is.
 pub(super) fn attestation_of(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
@@ -128,7 +131,7 @@ pub(super) fn attestation_of(file: &Path) -> PathBuf {
     path.into()
 }
 
-fn whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+pub(super) fn whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

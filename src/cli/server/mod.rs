@@ -5,6 +5,7 @@ pub mod backup;
 pub mod export;
 pub mod front;
 pub mod import;
+pub mod isolation;
 pub mod master;
 pub mod migrate;
 pub mod place;

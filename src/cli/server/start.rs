@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::front::{LimitArgs, TlsArgs};
+use super::isolation::IsolationArgs;
 use super::master::MasterKeyArgs;
 use super::place::RegistryArgs;
 use super::run::{Announce, serve_until_told};
@@ -99,6 +100,9 @@ pub struct StartArgs {
 
     #[command(flatten)]
     limits: LimitArgs,
+
+    #[command(flatten)]
+    isolation: IsolationArgs,
 }
 
 /// Starts the server and returns when it has stopped.
@@ -128,6 +132,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         },
         limits: args.limits.limits(),
         tls,
+        isolation: args.isolation.settings(run)?,
         ready: Arc::default(),
     };
     if settings.event_redis.is_none() {

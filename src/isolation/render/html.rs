@@ -64,6 +64,9 @@ pub(super) fn render(report: &Isolation) -> String {
     for gap in &report.not_tested {
         let _ = writeln!(out, "<li>{}: {}</li>", escape(&gap.what), escape(&gap.why));
     }
+    for waiver in &report.unused_waivers {
+        let _ = writeln!(out, "<li>A waiver matched nothing: {}</li>", escape(waiver));
+    }
     out.push_str("</ul>\n</section>\n");
     checks(report, &mut out);
     out.push_str("</main>\n</body>\n</html>\n");
@@ -71,23 +74,14 @@ pub(super) fn render(report: &Isolation) -> String {
 }
 
 fn facts(report: &Isolation, out: &mut String) {
-    let coverage = &report.coverage;
-    let live = if coverage.exhaustive {
-        "every pair".to_owned()
-    } else {
-        format!(
-            "{} derangements, seed {}, bound {:.3} %",
-            coverage.derangements,
-            coverage.seed,
-            coverage.bound * 100.0
-        )
-    };
-    let servers: Vec<String> = report
-        .fleet
-        .clusters
-        .iter()
-        .map(|cluster| format!("PostgreSQL {} at {}", cluster.version, cluster.address))
-        .collect();
+    let mut control = report.controlled();
+    if !report.control.uncontrolled.is_empty() {
+        let _ = write!(
+            control,
+            "; nothing could be planted for {}",
+            report.control.uncontrolled.join(", ")
+        );
+    }
     let rows = [
         (
             "Fleet",
@@ -98,28 +92,10 @@ fn facts(report: &Isolation, out: &mut String) {
                 report.fleet.source
             ),
         ),
-        ("Servers", servers.join(", ")),
-        (
-            "Catalogues",
-            format!(
-                "all {} pairs of tenants; {} of {} databases read",
-                coverage.pairs, coverage.databases_read, coverage.databases
-            ),
-        ),
-        (
-            "Tried",
-            format!(
-                "{live}: {} probes by {} of {} logins",
-                coverage.probes, coverage.logins_tried, coverage.logins
-            ),
-        ),
-        (
-            "Control",
-            format!(
-                "{} of {} planted breaches found {}",
-                report.control.detected, report.control.planted, report.control.reason
-            ),
-        ),
+        ("Servers", report.servers().join(", ")),
+        ("Looked at", report.covered()),
+        ("Sittings", report.sat().unwrap_or_else(|| "one".into())),
+        ("Planted", control),
         (
             "Run",
             format!(
@@ -285,19 +261,11 @@ fn one(finding: &Finding, out: &mut String) {
         escape(&finding.store),
         escape(&finding.evidence)
     );
-    if let Some(waiver) = &finding.waiver {
-        let state = if waiver.expired {
-            "Its waiver ended on"
-        } else {
-            "Waived until"
-        };
-        let _ = writeln!(
-            out,
-            "<p class=\"dim\">{state} {}: {} ({})</p>",
-            escape(&waiver.expires),
-            escape(&waiver.reason),
-            escape(&waiver.owner)
-        );
+    if finding.waiver.is_some() {
+        let _ = writeln!(out, "<p class=\"dim\">{}</p>", escape(&finding.waived_by()));
+    }
+    if finding.known {
+        out.push_str("<p class=\"dim\">The baseline has it already.</p>\n");
     }
     if !finding.remedy.is_empty() {
         let _ = writeln!(out, "<pre>{}</pre>", escape(&finding.remedy.join("\n")));

@@ -3,10 +3,15 @@
 use std::fmt::Write as _;
 
 use super::reach;
+use crate::isolation::model::Verdict;
 use crate::isolation::report::Isolation;
 
 /// Longest text that a pull request takes, about.
 const LONGEST: usize = 60_000;
+/// What the sections after the findings take of it, about.
+const REST: usize = 28_000;
+/// Longest section of those, about.
+const SECTION: usize = 5_000;
 
 /// Returns text that no Markdown takes for anything else.
 fn plain(text: &str) -> String {
@@ -46,43 +51,115 @@ pub(super) fn render(report: &Isolation) -> String {
         plain(&report.headline()),
         plain(&report.because)
     );
-    let _ = writeln!(
-        out,
-        "{} tenants, {} stores; run {} at {}\n",
-        report.fleet.tenants.len(),
-        report.fleet.stores,
-        report.run,
-        report.started_at
-    );
+    let mut facts = vec![
+        format!(
+            "{} tenants, {} stores, {}",
+            report.fleet.tenants.len(),
+            report.fleet.stores,
+            report.fleet.source
+        ),
+        report.servers().join(", "),
+        report.covered(),
+        report.sat().unwrap_or_default(),
+        report.controlled(),
+        format!(
+            "Run {} at {}, lerianctl {}",
+            report.run, report.started_at, report.tool_version
+        ),
+    ];
+    facts.retain(|fact| !fact.is_empty());
+    for fact in facts {
+        let _ = writeln!(out, "- {}", plain(&fact));
+    }
+    out.push('\n');
     let shown = report.findings.iter().filter(|finding| finding.counts());
     let mut left = shown.clone().count();
     if left > 0 {
         out.push_str("## Findings\n\n");
     }
     for finding in shown {
-        if out.len() > LONGEST - 8_000 {
-            let _ = writeln!(out, "… and {left} more\n");
+        if out.len() > LONGEST - REST {
+            let _ = writeln!(out, "and {left} more\n");
             break;
         }
         left -= 1;
-        let _ = writeln!(
+        let known = if finding.known { " (known)" } else { "" };
+        let _ = write!(
             out,
-            "- **{}** {} · {}: {}  \n  {}: {}\n\n{}",
+            "- **{}** {} · {}{known}: {}  \n  {} on {}: {}",
             finding.severity,
             finding.check,
             plain(&finding.title),
             plain(&reach(finding)),
             plain(&finding.object),
-            plain(&finding.evidence),
-            block(&finding.remedy)
+            plain(&finding.store),
+            plain(&finding.evidence)
         );
+        if finding.waiver.is_some() {
+            let _ = write!(out, "  \n  {}", plain(&finding.waived_by()));
+        }
+        let _ = writeln!(out, "\n\n{}", block(&finding.remedy));
     }
-    out.push_str("## What was not tested\n\n");
-    for gap in &report.not_tested {
-        if out.len() > LONGEST - 1_000 {
+    let waived = report.waived().map(|finding| {
+        format!(
+            "{} {} · {}: {}: {}: {}",
+            finding.severity,
+            finding.check,
+            reach(finding),
+            finding.object,
+            finding.evidence,
+            finding.waived_by()
+        )
+    });
+    list(&mut out, "Waived", waived);
+    for (title, findings) in [
+        ("What no setting changes", &report.limits),
+        ("Noted", &report.notes),
+    ] {
+        let lines = findings
+            .iter()
+            .map(|f| format!("{} {}: {}", f.check, f.object, f.evidence));
+        list(&mut out, title, lines);
+    }
+    let gaps = report.not_tested.iter();
+    let gaps = gaps.map(|gap| format!("{}: {}", gap.what, gap.why));
+    let control = &report.control.uncontrolled;
+    let control =
+        (!control.is_empty()).then(|| format!("no breach was planted for {}", control.join(", ")));
+    let waivers = report.unused_waivers.iter();
+    let waivers = waivers.map(|waiver| format!("a waiver matched nothing: {waiver}"));
+    let in_part = report
+        .checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Unproven)
+        .map(|check| format!("{} in part: {}", check.check, check.reason));
+    let rest = gaps.chain(control).chain(in_part).chain(waivers);
+    list(&mut out, "What was not tested", rest);
+    let checks = report.checks.iter().map(|check| {
+        let reason = match check.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        format!("{} {}{reason}", check.check, check.verdict)
+    });
+    list(&mut out, "Checks", checks);
+    out
+}
+
+/// Writes a section, as much of it as there is room for; none when it is empty.
+fn list(out: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    let _ = writeln!(out, "## {title}\n");
+    let end = (out.len() + SECTION).min(LONGEST);
+    while let Some(line) = lines.next() {
+        let _ = writeln!(out, "- {}", plain(&line));
+        if out.len() > end && lines.peek().is_some() {
+            let _ = writeln!(out, "- and {} more", lines.count());
             break;
         }
-        let _ = writeln!(out, "- {}: {}", plain(&gap.what), plain(&gap.why));
     }
-    out
+    out.push('\n');
 }

@@ -104,13 +104,17 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::isolation::catalogue;
-    use crate::isolation::model::{CheckResult, Severity, Verdict};
-    use crate::isolation::report::{Control, ControlState, Coverage, Fleet, SCHEMA_VERSION};
+    use crate::isolation::model::{CheckResult, Severity, Verdict, Waived};
+    use crate::isolation::report::{
+        ClusterFacts, Control, ControlState, Coverage, Fleet, NotTested, SCHEMA_VERSION,
+        ServerFacts,
+    };
+    use crate::isolation::sittings::Sitting;
 
     const NASTY: &str = "<script>alert(1)</script>\" ' & \u{1b}[31m ]]> | ` \n# x";
 
@@ -137,6 +141,7 @@ pub(super) mod tests {
             run: "r".into(),
             started_at: jiff::Timestamp::UNIX_EPOCH,
             duration_seconds: 1.0,
+            sittings: Vec::new(),
             verdict: Verdict::Refuted,
             because: NASTY.into(),
             counts: BTreeMap::from([(Severity::Critical, 1)]),
@@ -165,6 +170,166 @@ pub(super) mod tests {
             not_tested: Vec::new(),
             unused_waivers: Vec::new(),
         }
+    }
+
+    /// A report whose every part has a word of its own.
+    pub(crate) fn marked() -> Isolation {
+        let finding = |id: &str, word: &str| {
+            let mut finding = Finding::new(
+                catalogue::find(id).unwrap(),
+                format!("{word}store"),
+                format!("{word}object"),
+            );
+            finding.from = vec![format!("{word}from")];
+            finding.to = vec![format!("{word}to")];
+            finding.evidence = format!("{word}evidence");
+            finding.remedy = vec![format!("{word}remedy")];
+            finding
+        };
+        let by = |word: &str, expired| {
+            Some(Waived {
+                owner: format!("{word}owner"),
+                reason: format!("{word}reason"),
+                expires: format!("{word}day"),
+                expired,
+            })
+        };
+        let mut waived = finding("PG-002", "waived");
+        waived.waiver = by("waived", false);
+        let mut expired = finding("PG-002", "expired");
+        expired.waiver = by("expired", true);
+        expired.known = true;
+        let mut report = report(2);
+        report.because = "becauseword".into();
+        report.run = "runword".into();
+        report.tool_version = "versionword".into();
+        report.findings = vec![finding("PG-002", "open"), expired, waived];
+        report.limits = vec![finding("PG-003", "limit")];
+        report.notes = vec![finding("PG-004", "note")];
+        report.fleet.source = "sourceword".into();
+        report.fleet.clusters = vec![ClusterFacts {
+            address: "clusterword".into(),
+            version: "17clusterversion".into(),
+            reader: "clusterreader".into(),
+            ..ClusterFacts::default()
+        }];
+        report.fleet.servers = vec![ServerFacts {
+            kind: "Kindword".into(),
+            address: "serverword".into(),
+            version: "7serverversion".into(),
+            reader: "serverreader".into(),
+        }];
+        report.coverage.probes = 4711;
+        report.coverage.logins_tried = 815;
+        report.coverage.seed = 271_828;
+        report.control.state = ControlState::Missed;
+        report.control.missed = vec!["missedword".into()];
+        report.control.uncontrolled = vec!["uncontrolledword".into()];
+        report.not_tested = vec![NotTested {
+            what: "gapword".into(),
+            why: "whyword".into(),
+        }];
+        report.unused_waivers = vec!["unusedword".into()];
+        report.sittings = vec![Sitting {
+            began_at: jiff::Timestamp::UNIX_EPOCH,
+            last_at: "1999-12-31T00:00:00Z".parse().unwrap(),
+            logins: 314,
+        }];
+        for check in &mut report.checks {
+            check.reason = format!("{}reason", check.verdict);
+        }
+        report
+    }
+
+    /// Words that every reader of every form has to find, whatever form that is.
+    pub(crate) const EVERYWHERE: &[&str] = &[
+        "ISOLATION REFUTED: 1 critical",
+        "becauseword",
+        "runword",
+        "clusterword",
+        "17clusterversion",
+        "clusterreader",
+        "Kindword",
+        "serverword",
+        "7serverversion",
+        "serverreader",
+        "4711 probes by 815",
+        "271828",
+        "missedword",
+        "uncontrolledword",
+        "openobject",
+        "openfrom",
+        "opento",
+        "openevidence",
+        "openremedy",
+        "expiredobject",
+        "expiredevidence",
+        "expiredremedy",
+        "expiredowner",
+        "expiredday",
+        "expiredreason",
+        "waivedobject",
+        "waivedowner",
+        "waivedday",
+        "waivedreason",
+        "limitobject",
+        "limitevidence",
+        "noteobject",
+        "noteevidence",
+        "gapword",
+        "whyword",
+        "unusedword",
+        "unprovenreason",
+        "314 logins",
+        "1999-12-31",
+    ];
+
+    #[test]
+    fn every_form_carries_the_same_information() {
+        for format in [Format::Html, Format::Junit, Format::Markdown, Format::Sarif] {
+            let text = render(format, &marked());
+            let more = [
+                "sourceword",
+                "versionword",
+                "openstore",
+                "waivedevidence",
+                "errorreason",
+            ];
+            for word in EVERYWHERE.iter().chain(&more) {
+                assert!(text.contains(word), "{format:?} lacks {word}: {text}");
+            }
+        }
+        // What could not be looked at is an error of the tool's run, not a clean result.
+        let mut blind = marked();
+        blind.verdict = Verdict::Error;
+        let sarif: serde_json::Value =
+            serde_json::from_str(&render(Format::Sarif, &blind)).unwrap();
+        assert_eq!(
+            sarif["runs"][0]["invocations"][0]["executionSuccessful"],
+            false
+        );
+    }
+
+    #[test]
+    fn a_pull_request_takes_what_is_written_for_it() {
+        let mut many = marked();
+        for list in [&mut many.findings, &mut many.limits, &mut many.notes] {
+            let one = list[0].clone();
+            list.extend(std::iter::repeat_n(one, 2_000));
+        }
+        let gap = many.not_tested[0].clone();
+        many.not_tested.extend(std::iter::repeat_n(gap, 2_000));
+        let text = render(Format::Markdown, &many);
+        assert!(text.len() < 65_000, "{}", text.len());
+        for title in [
+            "What no setting changes",
+            "Noted",
+            "What was not tested",
+            "Checks",
+        ] {
+            assert!(text.contains(&format!("## {title}")), "{title}");
+        }
+        assert!(text.matches(" more\n").count() >= 4, "{text}");
     }
 
     #[test]

@@ -74,6 +74,23 @@ pub(super) fn render(report: &Isolation) -> String {
                 .saturating_sub(report.control.detected),
         )),
     );
+    registry.register(
+        "waived",
+        "Findings of the last run that are waived",
+        gauge(whole(report.waived().count())),
+    );
+    registry.register(
+        "not_tested",
+        "Things that the last run did not test",
+        gauge(whole(report.not_tested.len())),
+    );
+    registry.register(
+        "servers",
+        "Servers that the last run looked at",
+        gauge(whole(
+            report.fleet.clusters.len() + report.fleet.servers.len(),
+        )),
+    );
     registry.register_with_unit(
         "last_run_timestamp",
         "When the last run began",

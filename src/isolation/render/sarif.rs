@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::reach;
 use crate::isolation::catalogue;
-use crate::isolation::model::{Finding, Severity};
+use crate::isolation::model::{Finding, Severity, Verdict};
 use crate::isolation::report::Isolation;
 
 fn level(severity: Severity) -> &'static str {
@@ -50,7 +50,12 @@ pub(super) fn render(report: &Isolation) -> String {
             })
         })
         .collect();
-    let results: Vec<Value> = report.findings.iter().map(result).collect();
+    let results: Vec<Value> = report
+        .findings
+        .iter()
+        .map(result)
+        .chain(report.limits.iter().chain(&report.notes).map(remark))
+        .collect();
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -58,15 +63,63 @@ pub(super) fn render(report: &Isolation) -> String {
             "tool": { "driver": { "name": "lerianctl isolation", "version": report.tool_version,
                                   "rules": rules } },
             "automationDetails": { "id": format!("isolation/{}", report.run) },
-            "invocations": [{ "executionSuccessful": true,
-                              "startTimeUtc": report.started_at.to_string() }],
+            "invocations": [{ "executionSuccessful": report.verdict != Verdict::Error,
+                              "startTimeUtc": report.started_at.to_string(),
+                              "toolExecutionNotifications": notifications(report) }],
             "results": results,
+            "properties": {
+                "verdict": report.verdict.as_str(),
+                "headline": plain(&report.headline()),
+                "because": plain(&report.because),
+                "source": plain(&report.fleet.source),
+                "tenants": report.fleet.tenants.len(),
+                "stores": report.fleet.stores,
+                "servers": report.servers().iter().map(|server| plain(server)).collect::<Vec<_>>(),
+                "coverage": report.covered(),
+                "sittings": report.sat(),
+                "control": plain(&report.controlled()),
+                "uncontrolled": report.control.uncontrolled,
+            },
         }],
     });
     format!(
         "{}\n",
         serde_json::to_string_pretty(&document).unwrap_or_default()
     )
+}
+
+/// What was not tested, could not be looked at, or was looked at in part.
+fn notifications(report: &Isolation) -> Vec<Value> {
+    let note =
+        |level: &str, text: String| json!({ "level": level, "message": { "text": plain(&text) } });
+    let gaps = report
+        .not_tested
+        .iter()
+        .map(|gap| note("note", format!("not tested: {}: {}", gap.what, gap.why)));
+    let checks = report.checks.iter().filter_map(|check| {
+        let level = match check.verdict {
+            Verdict::Error => "error",
+            Verdict::Unproven => "warning",
+            _ if check.reason.is_empty() => return None,
+            _ => "note",
+        };
+        let mut note = note(level, format!("{}: {}", check.verdict, check.reason));
+        note["associatedRule"] = json!({ "id": check.check });
+        Some(note)
+    });
+    let waivers = report
+        .unused_waivers
+        .iter()
+        .map(|waiver| note("note", format!("a waiver matched nothing: {waiver}")));
+    gaps.chain(checks).chain(waivers).collect()
+}
+
+/// A limit or a note: nothing that somebody has to mend.
+fn remark(finding: &Finding) -> Value {
+    let mut remark = result(finding);
+    remark["kind"] = json!("informational");
+    remark["level"] = json!("none");
+    remark
 }
 
 fn result(finding: &Finding) -> Value {
@@ -79,11 +132,15 @@ fn result(finding: &Finding) -> Value {
         "partialFingerprints": { "lerianctlIsolation/v1": finding.fingerprint },
         "properties": { "remedy": finding.remedy.iter().map(|line| plain(line)).collect::<Vec<_>>(),
                         "security-severity": score(finding.severity) },
+        "kind": "fail",
         "baselineState": if finding.known { "unchanged" } else { "new" },
     });
     if let Some(waiver) = finding.waiver.as_ref().filter(|waiver| !waiver.expired) {
         result["suppressions"] = json!([{ "kind": "external",
             "justification": plain(&format!("{} ({}, until {})", waiver.reason, waiver.owner, waiver.expires)) }]);
+    }
+    if finding.waiver.as_ref().is_some_and(|waiver| waiver.expired) {
+        result["properties"]["waiver"] = json!(plain(&finding.waived_by()));
     }
     result
 }

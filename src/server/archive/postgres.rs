@@ -14,11 +14,12 @@ use crate::server::registry::postgres::PostgresRegistry;
 const BITE: i32 = 500;
 
 /// What is this server's or this database's own, and no content: see `0001_initial.sql`.
-const OWN_TABLES: [&str; 4] = [
+const OWN_TABLES: [&str; 5] = [
     "schema_migrations",
     "publisher",
     "meta",
     "access_keys_revision",
+    "isolation_check",
 ];
 const OWN_COLUMNS: [(&str, &str); 3] = [
     ("tenants", "change"),

@@ -12,8 +12,7 @@ use crate::server::registry::migrations::{migrate, migrate_or_plan};
 use crate::server::registry::sqlite::{FileLock, SqliteRegistry};
 
 /// Tables that are content, and not this file's or this server's own.
-const CONTENT: &str =
-    "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN ('schema_migrations', 'meta')";
+const CONTENT: &str = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN ('schema_migrations', 'meta', 'isolation_check')";
 
 /// A table of the registry.
 struct Table {

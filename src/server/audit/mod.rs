@@ -186,6 +186,7 @@ pub(crate) fn action(method: &str, route: &str, last: &str) -> String {
         ("POST", "/v1/admin/keys") => actions::KEY_CREATE.to_owned(),
         ("POST", "/v1/admin/keys/{key}/rotate") => actions::KEY_ROTATE.to_owned(),
         ("POST", "/v1/admin/keys/{key}/revoke") => actions::KEY_REVOKE.to_owned(),
+        ("POST", "/v1/admin/isolation/check") => actions::ISOLATION_ASK.to_owned(),
         ("POST", "/v1/admin/rekey") => actions::KEYS_REKEY.to_owned(),
         ("GET" | "HEAD", "/v1/tenants/{id}/associations/{service}/connections") => {
             actions::CREDENTIALS_READ.to_owned()

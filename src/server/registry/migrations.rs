@@ -35,6 +35,11 @@ const MIGRATIONS: &[Migration] = &[
         name: "data keys",
         sql: include_str!("0005_data_keys.sql"),
     },
+    Migration {
+        version: 7,
+        name: "isolation",
+        sql: include_str!("0007_isolation.sql"),
+    },
 ];
 
 /// A migration of a registry, and whether it was applied before.

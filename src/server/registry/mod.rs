@@ -5,6 +5,7 @@
 //! read, so rules stay pure and any number of writers is safe.
 
 pub(crate) mod audit;
+pub(crate) mod isolation;
 pub(crate) mod keys;
 pub(crate) mod migrations;
 pub(crate) mod model;
@@ -33,6 +34,7 @@ use crate::link::postgres::SessionUse;
 use crate::provision::DatabaseSpec;
 
 use audit::{AuditFilter, AuditRow};
+use isolation::{CheckDone, CheckState, StoredReport};
 pub(crate) use keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey};
 pub(crate) use model::{
     Association, AssociationState, Credential, Database, DatabaseState, NewEvent, OutboxRow, Pair,
@@ -414,6 +416,21 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<AuditRow>, RegistryError>;
     /// Returns the end of the audit log.
     async fn audit_head(&self) -> Result<AuditHead, RegistryError>;
+
+    /// Returns what is known of the check of isolation that servers run by themselves.
+    async fn check_state(&self) -> Result<CheckState, RegistryError>;
+    /// Returns its last report.
+    async fn check_report(&self) -> Result<Option<StoredReport>, RegistryError>;
+    /// Notes that a run of it is asked for.
+    async fn ask_check(&self, audit: Vec<AuditRecord>) -> Result<(), RegistryError>;
+    /// Takes it for this server when it is due, `every` so often or because it is asked for, and
+    /// nobody has it; false otherwise.
+    async fn begin_check(&self, run: &str, every: Duration) -> Result<bool, RegistryError>;
+    /// Keeps a run with this server; false when it is not its own any longer.
+    async fn renew_check(&self, run: &str) -> Result<bool, RegistryError>;
+    /// Keeps what came of a run; false, and nothing is kept, when it is not this server's own any
+    /// longer.
+    async fn end_check(&self, done: CheckDone) -> Result<bool, RegistryError>;
 
     /// Writes something, to know that writing works.
     async fn writable(&self) -> Result<(), RegistryError>;

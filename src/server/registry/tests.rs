@@ -44,6 +44,7 @@ on_each!(
     the_first_page_costs_the_same_however_many_tenants_there_are,
     entries_are_kept_with_what_they_tell_of,
     many_entries_at_once_are_one_chain,
+    a_check_of_isolation_is_one_servers_at_a_time,
 );
 
 pub(super) fn tenant(slug: &str) -> Tenant {
@@ -121,6 +122,69 @@ async fn a_change_of_what_changed_meanwhile_is_refused_whole(registry: Arc<dyn R
         let found = registry.tenant(TenantKey::Id(&id)).await.unwrap();
         assert_eq!(found.is_some(), good, "nothing half-made");
     }
+}
+
+async fn a_check_of_isolation_is_one_servers_at_a_time(registry: Arc<dyn Registry>) {
+    use super::isolation::{CheckDone, CheckEnd, CheckState, StoredReport};
+    let hour = std::time::Duration::from_hours(1);
+    let end = |run: &str, end| CheckDone {
+        run: run.to_owned(),
+        end,
+        audit: Vec::new(),
+    };
+    assert_eq!(registry.check_state().await.unwrap(), CheckState::default());
+    assert!(registry.begin_check("a", hour).await.unwrap());
+    assert!(!registry.begin_check("b", hour).await.unwrap());
+    assert!(registry.renew_check("a").await.unwrap());
+    assert!(!registry.renew_check("b").await.unwrap());
+    // Asked for while it goes on, it is done once more afterwards.
+    registry.ask_check(Vec::new()).await.unwrap();
+    registry.ask_check(Vec::new()).await.unwrap();
+    let summary: crate::contract::isolation::IsolationSummary =
+        serde_json::from_value(serde_json::json!({
+            "run": "a", "startedAt": "2026-01-01T00:00:00Z", "durationSeconds": 1.0,
+            "verdict": "holds", "because": "x", "findings": {"low": 1}, "waived": 0,
+            "checks": {}, "notTested": 0, "tenants": 1, "databases": 1, "databasesRead": 1,
+            "logins": 1, "loginsTried": 1, "probes": 1, "planted": 1, "detected": 1,
+            "signed": false
+        }))
+        .unwrap();
+    let stored = StoredReport {
+        report: "{ }".into(),
+        attestation: None,
+    };
+    let done = CheckEnd::Done(Box::new(summary.clone()), stored.clone());
+    let foreign = end("b", done.clone());
+    assert!(!registry.end_check(foreign).await.unwrap());
+    assert!(registry.check_report().await.unwrap().is_none());
+    assert!(registry.end_check(end("a", done)).await.unwrap());
+    assert_eq!(registry.check_report().await.unwrap(), Some(stored.clone()));
+    let state = registry.check_state().await.unwrap();
+    assert_eq!(state.last, Some(summary.clone()));
+    assert!(state.holder.is_none() && state.asked_at.is_some());
+    assert!(registry.begin_check("b", hour).await.unwrap());
+    assert!(registry.check_state().await.unwrap().asked_at.is_none());
+    // One that could not look leaves the report before it, and says so.
+    let failure = crate::contract::isolation::IsolationFailure {
+        at: now(),
+        reason: "blind".into(),
+    };
+    let failed = end("b", CheckEnd::Failed(failure.clone()));
+    assert!(registry.end_check(failed).await.unwrap());
+    let state = registry.check_state().await.unwrap();
+    assert_eq!(
+        state.failed.map(|failed| failed.reason),
+        Some(failure.reason)
+    );
+    assert_eq!(state.last, Some(summary));
+    assert_eq!(registry.check_report().await.unwrap(), Some(stored));
+    assert!(!registry.begin_check("c", hour).await.unwrap(), "not due");
+    // Left by a server that stops, it is anybody's at once.
+    let short = std::time::Duration::from_micros(1);
+    assert!(registry.begin_check("d", short).await.unwrap());
+    let stopped = end("d", CheckEnd::Stopped);
+    assert!(registry.end_check(stopped).await.unwrap());
+    assert!(registry.begin_check("e", hour).await.unwrap());
 }
 
 async fn writes_that_are_committed_together_fail_one_by_one(registry: Arc<dyn Registry>) {

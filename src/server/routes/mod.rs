@@ -6,6 +6,7 @@ mod contract;
 mod extract;
 mod gate;
 mod health;
+mod isolation;
 mod keys;
 mod operations;
 mod rekey;
@@ -252,6 +253,19 @@ fn table() -> Vec<Served> {
             "/v1/admin/rekey",
             "GET POST",
             get(rekey::status).post(rekey::rekey),
+        ),
+        (Keyed, "/v1/admin/isolation", "GET", get(isolation::status)),
+        (
+            Keyed,
+            "/v1/admin/isolation/report",
+            "GET",
+            get(isolation::report),
+        ),
+        (
+            Keyed,
+            "/v1/admin/isolation/check",
+            "POST",
+            post(isolation::check),
         ),
         (Keyed, "/v1/admin/operations", "GET", get(operations::list)),
         (

@@ -242,6 +242,24 @@ impl Tenancy {
         Ok(answer)
     }
 
+    /// Returns what products are handed out; nothing when they are refused.
+    pub(crate) async fn handed_out(
+        &self,
+        id: &TenantId,
+        service: &ServiceName,
+    ) -> Result<Option<TenantConfig>, ApiError> {
+        let found = self.noted(self.registry.handed_out(id, service).await)?;
+        let (tenant, sealed) = found.ok_or_else(unknown)?;
+        let association = tenant.associations.get(service).ok_or_else(unknown)?;
+        self.learn_keys(sealed.values()).await;
+        match tenant.pair(service) {
+            Pair::Active => self
+                .config(&tenant, service, association, &sealed)
+                .map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn config(
         &self,
         tenant: &Tenant,

@@ -37,6 +37,7 @@ pub(crate) use validate::Problems;
 use super::audit::{Reads, Trail};
 use super::error::ApiError;
 use super::freshness::Freshness;
+use super::isolation::Checking;
 use super::metrics::Metrics;
 use super::operations::{Leases, Progress};
 use super::registry::{
@@ -88,6 +89,8 @@ pub(crate) struct Tenancy {
     pub(crate) resealing: Resealing,
     /// Reads of credentials that are not in the audit log yet.
     pub(crate) reads: Reads,
+    /// The check of isolation.
+    pub(crate) checking: Checking,
 }
 
 /// What a request asks for besides the change itself.

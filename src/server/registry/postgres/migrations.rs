@@ -46,6 +46,12 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("0005_data_keys.sql"),
         needs: 5,
     },
+    Migration {
+        version: 7,
+        name: "isolation",
+        sql: include_str!("0007_isolation.sql"),
+        needs: 5,
+    },
 ];
 
 /// Oldest PostgreSQL that has what the registry uses.

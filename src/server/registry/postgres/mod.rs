@@ -7,6 +7,7 @@
 mod api_keys;
 mod audit;
 mod commit;
+mod isolation;
 mod keys;
 mod migrations;
 mod operations;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 
 use super::audit::{AuditFilter, AuditRow};
+use super::isolation::{CheckDone, CheckState, StoredReport};
 use super::migrations::MigrationState;
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
 use super::{
@@ -493,6 +495,30 @@ impl Registry for PostgresRegistry {
 
     async fn reseal(&self, values: Vec<Resealed>) -> Result<u64, RegistryError> {
         secrets::reseal(self, &values).await
+    }
+
+    async fn check_state(&self) -> Result<CheckState, RegistryError> {
+        isolation::state(self).await
+    }
+
+    async fn check_report(&self) -> Result<Option<StoredReport>, RegistryError> {
+        isolation::report(self).await
+    }
+
+    async fn ask_check(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError> {
+        isolation::ask(self, &records).await
+    }
+
+    async fn begin_check(&self, run: &str, every: Duration) -> Result<bool, RegistryError> {
+        isolation::begin(self, run, every).await
+    }
+
+    async fn renew_check(&self, run: &str) -> Result<bool, RegistryError> {
+        isolation::renew(self, run).await
+    }
+
+    async fn end_check(&self, done: CheckDone) -> Result<bool, RegistryError> {
+        isolation::end(self, &done).await
     }
 
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {

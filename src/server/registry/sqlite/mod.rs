@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod isolation;
 mod keys;
 mod operations;
 mod outbox;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::mpsc;
 
 use super::audit::{AuditFilter, AuditRow};
+use super::isolation::{CheckDone, CheckState, StoredReport};
 use super::keys::bootstrap_replaced;
 use super::migrations::{MigrationState, migrate, migrate_or_plan};
 use super::secrets::{KeyChange, Resealed, SealedCounts, SealedPlace, SealedValue, StoredKeys};
@@ -603,6 +605,46 @@ impl Registry for SqliteRegistry {
 
     async fn audit_head(&self) -> Result<AuditHead, RegistryError> {
         self.read(audit::head)
+    }
+
+    async fn check_state(&self) -> Result<CheckState, RegistryError> {
+        self.read(isolation::state)
+    }
+
+    async fn check_report(&self) -> Result<Option<StoredReport>, RegistryError> {
+        self.read(isolation::report)
+    }
+
+    async fn ask_check(&self, records: Vec<AuditRecord>) -> Result<(), RegistryError> {
+        let key = self.audit_key();
+        self.write(Durability::PowerCut, move |connection| {
+            isolation::ask(connection, key.as_deref(), &records)
+        })
+        .await
+    }
+
+    async fn begin_check(&self, run: &str, every: Duration) -> Result<bool, RegistryError> {
+        let run = run.to_owned();
+        self.write(Durability::ProcessDeath, move |connection| {
+            isolation::begin(connection, &run, every)
+        })
+        .await
+    }
+
+    async fn renew_check(&self, run: &str) -> Result<bool, RegistryError> {
+        let run = run.to_owned();
+        self.write(Durability::ProcessDeath, move |connection| {
+            isolation::renew(connection, &run)
+        })
+        .await
+    }
+
+    async fn end_check(&self, done: CheckDone) -> Result<bool, RegistryError> {
+        let key = self.audit_key();
+        self.write(Durability::PowerCut, move |connection| {
+            isolation::end(connection, key.as_deref(), &done)
+        })
+        .await
     }
 
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>> {

@@ -1,0 +1,231 @@
+//! The fleet of a Tenant Manager as an inventory: what its records say, and what is handed out.
+
+use crate::contract::admin::{AssociationStatus, DatabaseRecord, TenantRecord, TenantStatus};
+use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
+use crate::contract::{ServiceName, TenantId};
+use crate::secret::Secret;
+
+use super::inventory::{Inventory, Messaging, Record, Replica, Store};
+
+/// One association whose connections are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Tenant.
+    pub tenant: &'a TenantId,
+    /// Its slug.
+    pub name: &'a str,
+    /// Service.
+    pub service: &'a ServiceName,
+    status: TenantStatus,
+    environment: &'a str,
+    provisioning: bool,
+    databases: &'a [DatabaseRecord],
+}
+
+/// Returns a tenant as the inventory names it.
+pub fn record(tenant: &TenantRecord) -> Record {
+    Record {
+        tenant: tenant.slug.to_string(),
+        id: tenant.id.to_string(),
+        status: tenant.status.as_str().to_owned(),
+        environment: tenant.environment.to_string(),
+    }
+}
+
+/// Returns the associations of a tenant.
+pub fn associations(tenant: &TenantRecord) -> impl Iterator<Item = Asked<'_>> {
+    tenant.services.iter().map(|association| Asked {
+        tenant: &tenant.id,
+        name: tenant.slug.as_str(),
+        service: &association.service,
+        status: match association.status {
+            AssociationStatus::Purged => TenantStatus::Purged,
+            AssociationStatus::Suspended if tenant.status == TenantStatus::Active => {
+                TenantStatus::Suspended
+            }
+            _ => tenant.status,
+        },
+        environment: tenant.environment.as_str(),
+        provisioning: association.status == AssociationStatus::Provisioning,
+        databases: &association.databases,
+    })
+}
+
+/// Adds the stores of an association, with the connections that are handed out, if any are.
+pub fn add(inventory: &mut Inventory, asked: &Asked<'_>, config: Option<&TenantConfig>) {
+    if asked.provisioning {
+        // Half-made, and nobody is led to it yet.
+        let gap = format!("{}/{} is being provisioned", asked.name, asked.service);
+        inventory.gaps.push(gap);
+        return;
+    }
+    if let Some(config) = config {
+        add_messaging(inventory, asked.name, config);
+    }
+    for record in asked.databases {
+        let connection =
+            config.and_then(|config| config.databases.get(&record.module)?.postgresql.as_ref());
+        let mut store = of_record(asked, record, connection);
+        store.handed_out = config.is_some();
+        if let Some(config) = config {
+            handed_besides(&mut store, config);
+        }
+        if let (Some(config), Some(connection)) = (config, connection) {
+            store.drift = drift(record, config, connection);
+        }
+        inventory.stores.push(store);
+    }
+}
+
+/// Puts stores into the order of an inventory.
+pub fn sort(stores: &mut [Store]) {
+    stores.sort_by(|a, b| {
+        (&a.tenant, &a.service, &a.module, &a.database, &a.login).cmp(&(
+            &b.tenant,
+            &b.service,
+            &b.module,
+            &b.database,
+            &b.login,
+        ))
+    });
+}
+
+fn of_record(asked: &Asked<'_>, record: &DatabaseRecord, given: Option<&PostgresConfig>) -> Store {
+    Store {
+        tenant: asked.name.to_owned(),
+        tenant_id: asked.tenant.to_string(),
+        status: asked.status.as_str().to_owned(),
+        environment: asked.environment.to_owned(),
+        service: asked.service.to_string(),
+        module: record.module.clone(),
+        mode: record.isolation_mode,
+        host: given.map_or(&record.host, |given| &given.host).clone(),
+        port: given.map_or(record.port, |given| given.port),
+        database: given
+            .map_or(&record.database, |given| &given.database)
+            .clone(),
+        schema: match given {
+            Some(given) => (!given.schema.is_empty()).then(|| given.schema.clone()),
+            None => record.schema.clone(),
+        },
+        login: given.map_or(&record.login, |given| &given.username).clone(),
+        roles: vec![record.owner.clone()],
+        password: given.map(|given| Secret::new(given.password.clone())),
+        sslmode: given.map_or_else(String::new, |given| given.sslmode.clone()),
+        ca_pem: None,
+        drift: Vec::new(),
+        replica: None,
+        statement_timeout: String::new(),
+        secret_paths: Vec::new(),
+        handed_out: false,
+    }
+}
+
+/// Adds what the connections say besides the primary: replica, timeout, paths of secrets.
+pub fn handed_besides(store: &mut Store, config: &TenantConfig) {
+    let module = config.databases.get(&store.module);
+    let replica = module.and_then(|module| module.postgresql_replica.as_ref());
+    store.replica = replica.map(|given| {
+        Box::new(Replica {
+            host: given.host.clone(),
+            port: given.port,
+            database: given.database.clone(),
+            schema: (!given.schema.is_empty()).then(|| given.schema.clone()),
+            login: given.username.clone(),
+            password: Some(Secret::new(given.password.clone())),
+            sslmode: given.sslmode.clone(),
+        })
+    });
+    let settings = module
+        .and_then(|module| module.connection_settings.as_ref())
+        .or(config.connection_settings.as_ref());
+    store.statement_timeout = settings.map_or_else(String::new, |s| s.statement_timeout.clone());
+    let other = [&config.messaging, &config.rabbitmq, &config.streaming];
+    let mongodb = module.and_then(|module| module.mongodb.as_ref());
+    for value in other.into_iter().flatten().chain(mongodb) {
+        secret_paths("", value, &mut store.secret_paths);
+    }
+}
+
+/// Collects what stands under keys such as `secretPath`.
+fn secret_paths(key: &str, value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                secret_paths(key, value, found);
+            }
+        }
+        serde_json::Value::Array(list) => {
+            for value in list {
+                secret_paths(key, value, found);
+            }
+        }
+        serde_json::Value::String(path) => {
+            let key: String = key.chars().filter(|c| *c != '_' && *c != '-').collect();
+            if key.to_ascii_lowercase().contains("secretpath") && !path.is_empty() {
+                found.push(path.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the connections say otherwise than the record.
+fn drift(record: &DatabaseRecord, config: &TenantConfig, given: &PostgresConfig) -> Vec<String> {
+    let mut drift = Vec::new();
+    let mut compare = |what: &str, record: &str, handed: &str| {
+        if record != handed {
+            drift.push(format!("{what}: record `{record}`, handed out `{handed}`"));
+        }
+    };
+    let mode = IsolationMode::parse(&config.isolation_mode);
+    compare(
+        "mode",
+        record.isolation_mode.as_str(),
+        mode.map_or("unknown", IsolationMode::as_str),
+    );
+    compare("database", &record.database, &given.database);
+    compare(
+        "schema",
+        record.schema.as_deref().unwrap_or_default(),
+        &given.schema,
+    );
+    compare("login", &record.login, &given.username);
+    drift
+}
+
+/// Adds the virtual hosts of a tenant's connections: by module, or else the older single one.
+pub fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
+    let modules = config.rabbitmq.as_ref().and_then(|value| value.as_object());
+    let legacy = config
+        .messaging
+        .as_ref()
+        .and_then(|value| value.get("rabbitmq"));
+    let found: Vec<&serde_json::Value> = match modules {
+        Some(modules) if !modules.is_empty() => modules.values().collect(),
+        _ => legacy.into_iter().collect(),
+    };
+    for value in found {
+        let text = |name: &str| {
+            let text = value.get(name).and_then(serde_json::Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let tls = value.get("tls").and_then(serde_json::Value::as_bool);
+        let port = value.get("port").and_then(serde_json::Value::as_u64);
+        let one = Messaging {
+            tenant: tenant.to_owned(),
+            host: text("host"),
+            port: port
+                .and_then(|port| u16::try_from(port).ok())
+                .unwrap_or(5672),
+            vhost: text("vhost"),
+            username: text("username"),
+            password: Some(Secret::new(text("password"))).filter(|password| !password.is_empty()),
+            tls: tls.unwrap_or(false),
+            ca_pem: None,
+        };
+        if !inventory.messaging.contains(&one) {
+            inventory.messaging.push(one);
+        }
+    }
+}
