@@ -5,6 +5,7 @@
 mod support;
 
 mod audit_log;
+mod auth_keyring;
 mod auth_login;
 mod cache_command;
 mod cache_flush;
@@ -75,11 +76,13 @@ mod server_chaos;
 mod server_contract;
 mod server_crash;
 mod server_events;
+mod server_freshness;
 mod server_full_disk;
 mod server_isolation;
 mod server_keys;
 mod server_kit;
 mod server_limits;
+mod server_memory;
 mod server_metrics;
 mod server_openapi;
 mod server_operations;

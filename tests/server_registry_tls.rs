@@ -62,20 +62,44 @@ async fn every_session_of_the_registry_is_encrypted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_does_not_prove_itself_is_not_used() {
     let postgres = server_with_tls().await;
-    let room = Sandbox::new();
-    let migrate = |authority: &str| {
+    let migrate = ["server", "migrate", "-o", "json"];
+    let with = |authority: &str| {
+        let room = Sandbox::new();
         let authority = room.write("authority.pem", authority);
-        room.write("registry.url", url(&postgres.endpoint(), &authority));
-        room.run([
-            "server",
-            "migrate",
-            "--registry-url-file",
-            "registry.url",
-            "-o",
-            "json",
-        ])
+        let url = url(&postgres.endpoint(), &authority);
+        (room, url)
     };
-    let refused = migrate(OTHER_AUTHORITY).exits(6);
-    assert!(refused.stderr.contains("UnknownIssuer"), "{refused}");
-    migrate(AUTHORITY).success().json();
+    let by_file = |authority: &str| {
+        let (room, url) = with(authority);
+        room.write("registry.url", url);
+        room.run(
+            migrate
+                .into_iter()
+                .chain(["--registry-url-file", "registry.url"]),
+        )
+    };
+    let by_variable = |authority: &str| {
+        let (room, url) = with(authority);
+        room.with("LERIANCTL_SERVER_REGISTRY_URL", url).run(migrate)
+    };
+    let by_flag = |authority: &str| {
+        let (room, url) = with(authority);
+        let mut url = url::Url::parse(&url).unwrap();
+        url.set_password(None).unwrap();
+        room.run(migrate.into_iter().chain(["--registry", url.as_str()]))
+    };
+    for refused in [
+        by_file(OTHER_AUTHORITY),
+        by_variable(OTHER_AUTHORITY),
+        by_flag(OTHER_AUTHORITY),
+    ] {
+        let refused = refused.exits(6);
+        assert!(refused.stderr.contains("UnknownIssuer"), "{refused}");
+    }
+    by_file(AUTHORITY).success().json();
+    by_variable(AUTHORITY).success().json();
+    // The server proved itself; that there is no password in an argument is another matter.
+    let refused = by_flag(AUTHORITY);
+    assert!(refused.stderr.contains("password"), "{refused}");
+    assert!(!refused.stderr.contains("UnknownIssuer"), "{refused}");
 }

@@ -9,7 +9,7 @@ use lerianctl::server::{ServerError, ServerSettings, serve};
 use serde_json::json;
 
 use crate::server_kit::{Caller, path, slug};
-use crate::support::{Postgres, Server, cluster};
+use crate::support::{Postgres, Server, ServerProcess, block_on, cluster};
 
 fn settings(folder: &tempfile::TempDir) -> ServerSettings {
     Server::settings(
@@ -270,4 +270,33 @@ async fn the_text_of_a_key_is_in_no_file() {
         "the file was read"
     );
     assert!(!holds(secret));
+}
+
+#[test]
+fn the_master_key_comes_from_a_variable_a_file_or_a_command() {
+    let key = Secret::generate();
+    let mut process = ServerProcess::start_in(&Postgres::shared().endpoint(), None, |room| {
+        room.set("LERIANCTL_SERVER_MASTER_KEY", key.expose());
+        Vec::new()
+    });
+    let tenant = block_on({
+        let caller = Caller::at(process.url()).with_key(process.api_key().expose());
+        async move { caller.tenant(&["tracer"], "schema").await }
+    });
+    let file = process.folder().join("kept.key");
+    std::fs::write(&file, key.expose()).unwrap();
+    let file = file.display().to_string();
+    for flags in [
+        ["--master-key-file".to_owned(), file.clone()],
+        ["--master-key-command".to_owned(), format!("cat {file}")],
+    ] {
+        assert_eq!(process.terminate(), Some(0));
+        // What is named on the command line counts, whatever the variable says.
+        process.set_variable("LERIANCTL_SERVER_MASTER_KEY", Secret::generate().expose());
+        process.set_flags(flags.to_vec());
+        process.restart();
+        let caller = Caller::at(process.url()).with_key(process.api_key().expose());
+        let tenant = tenant.clone();
+        block_on(async move { caller.connections(&tenant, "tracer").await.expect(200) });
+    }
 }

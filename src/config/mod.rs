@@ -1,7 +1,7 @@
 //! Configuration: layers, origins, contexts, secret references, product variables; pure.
 //!
 //! Everything here takes maps and files' text, and never reads the environment. The only I/O is in
-//! [`store`] (the config file) and [`system`] (secrets), which callers use on purpose.
+//! [`store`] (the config file), [`system`] and [`keyring`] (secrets), which callers use on purpose.
 //!
 //! Highest wins: flag, `LERIANCTL_*` variable, a context named explicitly, product variables,
 //! `--env-file`, the current context, the built-in default.
@@ -11,6 +11,7 @@ mod env_file;
 mod file;
 mod guard;
 mod key;
+pub mod keyring;
 mod origin;
 mod parse;
 mod problem;

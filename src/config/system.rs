@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::keyring::{Keyring, KeyringError};
 use super::problem::{Problem, shown};
 use super::reference::{SecretReference, SecretSource};
 use crate::secret::Secret;
@@ -70,10 +71,17 @@ impl SecretSource for SystemSecrets {
             SecretReference::Stdin => self.once("-".to_owned(), || {
                 limited(std::io::stdin().lock()).map_err(|reason| failed(&reason))
             })?,
-            SecretReference::Keyring(_) => {
-                return Err(failed("keyrings are not built into this lerianctl")
-                    .hint("use { file = \"…\" }, { env = \"…\" } or { command = [\"…\"] } in the config file"));
-            }
+            SecretReference::Keyring(entry) => self.once(format!("keyring\0{entry}"), || {
+                Keyring::new(&self.variables, self.deadline)
+                    .get(entry)
+                    .and_then(|found| found.ok_or(KeyringError::Absent))
+                    .map_err(|error| {
+                        failed(&error.to_string()).hint(format!(
+                            "put it there: secret-tool store --label={0} application lerianctl name {0}",
+                            shlex::try_quote(entry).unwrap_or_default()
+                        ))
+                    })
+            })?,
             SecretReference::Command {
                 refused: Some(reason),
                 ..
@@ -116,7 +124,7 @@ impl SecretSource for SystemSecrets {
 }
 
 /// Reads a secret; one trailing newline does not count.
-fn limited(source: impl Read) -> Result<Secret, String> {
+pub(super) fn limited(source: impl Read) -> Result<Secret, String> {
     let mut bytes = zeroize::Zeroizing::new(Vec::new());
     source
         .take(LIMIT + 1)
@@ -139,14 +147,7 @@ fn run(
     deadline: Duration,
 ) -> Result<Secret, String> {
     let (program, arguments) = argv.split_first().ok_or("it names no program")?;
-    let mut command = Command::new(program);
-    // Other secrets of ours are none of its business.
-    for name in variables.keys() {
-        if name.starts_with("LERIANCTL_") || name.starts_with("MULTI_TENANT_") {
-            command.env_remove(name);
-        }
-    }
-    let mut child = command
+    let mut child = started_with(program, variables)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -178,8 +179,23 @@ fn run(
     Ok(secret)
 }
 
+/// Returns a program to be started without our own variables.
+pub(super) fn started_with(program: &str, variables: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(program);
+    // Other secrets of ours are none of its business.
+    for name in variables.keys() {
+        if name.starts_with("LERIANCTL_") || name.starts_with("MULTI_TENANT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Waits for the exit of a program that has closed its output.
-fn wait(child: &mut std::process::Child, until: Instant) -> Option<std::process::ExitStatus> {
+pub(super) fn wait(
+    child: &mut std::process::Child,
+    until: Instant,
+) -> Option<std::process::ExitStatus> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
@@ -246,7 +262,6 @@ mod tests {
                 SecretReference::File("/nonexistent/key".into()),
                 "No such file",
             ),
-            (SecretReference::Keyring("a/b".into()), "not built into"),
             (
                 command(&["sh", "-c", "echo hunter2; exit 3"]),
                 "exit status: 3",

@@ -1,20 +1,26 @@
 //! Whether what is remembered of the registry is still true, where other servers change it.
 //!
-//! Every request waits for a question to the registry that was asked after the request came in:
-//! who was changed since the last time? Those are forgotten. One question serves all requests
-//! that wait for it, so that its price is shared. Without an answer nothing that is remembered is
-//! given: a suspension that another server acknowledged holds here at once, or not at all.
+//! Every request with a key or a token waits for a question to the registry that was asked after
+//! the request came in: who was changed since the last time, and were keys? Those tenants are
+//! forgotten, and keys are read again. One question serves all requests that wait for it, so that
+//! its price is shared. Without an answer nothing that is remembered is given, and nobody is let
+//! in: a suspension or a withdrawn key that another server acknowledged holds here at once, or
+//! there is no answer at all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::keys::ApiKeys;
 use super::registry::{Registry, RegistryError};
 use super::service::{Answers, Tenancy};
 
 /// Pause after a failure, so that a registry that is away is not asked without end.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Longest time for a question and what follows from its answer.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// How often in a row nobody may have come before the question is asked.
 const QUIET: u32 = 2;
@@ -68,7 +74,7 @@ impl Freshness {
 }
 
 /// Asks for those who wait, for ever.
-pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
+pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>, keys: Arc<ApiKeys>) {
     let registry = tenancy.registry.as_ref();
     // Number of the last change that is known here; `None` when nothing is.
     let mut known = None;
@@ -83,7 +89,11 @@ pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
             if waiting.is_empty() {
                 break;
             }
-            let outcome = ask(registry, &tenancy.answers, &mut known).await;
+            // Only those taken before the question is sent: who comes later waits for the next.
+            let asked = ask(registry, &tenancy.answers, &keys, &mut known);
+            let outcome = tokio::time::timeout(DEADLINE, asked)
+                .await
+                .unwrap_or_else(|_| Err(late()));
             let failed = outcome.is_err();
             enough = usize::midpoint(waiting.len(), freshness.lock().len());
             tenancy
@@ -100,14 +110,24 @@ pub(crate) async fn watch(freshness: Arc<Freshness>, tenancy: Arc<Tenancy>) {
     }
 }
 
+fn late() -> RegistryError {
+    RegistryError::Unavailable(format!(
+        "what other servers changed was not known within {} s",
+        DEADLINE.as_secs()
+    ))
+}
+
 async fn ask(
     registry: &dyn Registry,
     answers: &Answers,
+    keys: &ApiKeys,
     known: &mut Option<i64>,
 ) -> Result<(), RegistryError> {
     if let Some(number) = *known {
         match registry.changes(Some(number)).await {
             Ok(changes) => {
+                // Before anything is forgotten: if it fails, the same question is asked again.
+                keys.follow(registry, changes.keys).await?;
                 for tenant in &changes.tenants {
                     answers.forget(tenant);
                 }
@@ -122,6 +142,7 @@ async fn ask(
     }
     // First the number, then the forgetting: what changes in between is in the next answer too.
     let changes = registry.changes(None).await?;
+    keys.follow(registry, changes.keys).await?;
     answers.forget_all();
     *known = Some(changes.last);
     Ok(())

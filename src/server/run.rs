@@ -129,7 +129,7 @@ pub(super) async fn serve(
     let mut helpers = vec![
         tokio::spawn(prune(Arc::clone(&tenancy), closing.clone())),
         tokio::spawn(api_keys::watch(
-            keys,
+            Arc::clone(&keys),
             Arc::clone(&tenancy.registry),
             closing.clone(),
         )),
@@ -163,6 +163,7 @@ pub(super) async fn serve(
         watching.push(tokio::spawn(freshness::watch(
             freshness,
             Arc::clone(&tenancy),
+            keys,
         )));
     }
     // Dropped with this future, however it ends: nothing goes on without the server.

@@ -212,6 +212,11 @@ impl ServerProcess {
         &self.url
     }
 
+    /// Sets a variable from the next start on.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.room.set(name, value);
+    }
+
     /// Gives other flags from the next start on, which tell where the master key is.
     pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
         self.flags = flags;

@@ -40,6 +40,13 @@ impl Sandbox {
         self
     }
 
+    /// Takes a variable away from every later run.
+    #[must_use]
+    pub(crate) fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment.retain(|(known, _)| known != name.as_ref());
+        self
+    }
+
     /// Sets a variable for every later run.
     pub(crate) fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         let name = name.as_ref();

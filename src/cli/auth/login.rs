@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use url::Url;
 
 use super::LoginReport;
-use super::store::Login;
+use super::store::{self, Login};
 use crate::access::{AccessManager, Grant};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
@@ -16,7 +16,7 @@ use crate::secret::Secret;
 /// Where a login is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Store {
-    /// The keyring of the operating system
+    /// The keyring of the desktop, through secret-tool; its file holds no token
     Keyring,
     /// A file in the data folder that only you can read
     File,
@@ -29,7 +29,7 @@ pub enum Store {
 /// is in a file or variable.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  lerianctl auth login --store file --client-id deploy --client-secret-file deploy.secret\n  lerianctl auth login --store file --username ana@lerian.example"
+    after_help = "Examples:\n  lerianctl auth login --store file --client-id deploy --client-secret-file deploy.secret\n  lerianctl auth login --username ana@lerian.example"
 )]
 pub struct LoginArgs {
     /// Address of the Access Manager [variables: PLUGIN_AUTH_HOST, PLUGIN_AUTH_ADDRESS]
@@ -68,18 +68,13 @@ pub struct LoginArgs {
 
 /// Logs in.
 pub fn login(run: &Invocation, args: &LoginArgs) -> Result<LoginReport, Failure> {
-    if args.store == Store::Keyring {
-        return Err(Failure::new(
-            Kind::Usage,
-            "auth.no_keyring",
-            "keyrings are not built into this lerianctl, and a file is only used when you say so",
-        )
-        .hint_command(
-            "keep the login in a private file",
-            format!("{} --store file", run.command_line),
-        ));
-    }
     let server = run.server()?;
+    if args.store == Store::Keyring {
+        // Before a token is asked for that could not be kept.
+        store::try_keyring(run)?;
+    }
+    // What was kept before is found now, or it would stay in the keyring for ever.
+    let before = store::load(run, &server).ok().flatten();
     let address = address(run, args)?;
     let given = |file: &Option<PathBuf>, what: &str| match file {
         Some(file) => run.read_secret(file, what),
@@ -126,6 +121,11 @@ pub fn login(run: &Invocation, args: &LoginArgs) -> Result<LoginReport, Failure>
     let file = args.client_secret_file.as_ref();
     let file = file.filter(|file| *file != std::path::Path::new("-"));
     login.secret_file = file.map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    if args.store == Store::Keyring {
+        login.use_keyring();
+    } else if before.is_some_and(|before| before.in_keyring()) {
+        store::forget_tokens(run, &server)?;
+    }
     login.keep(run, &server)?;
     Ok(LoginReport::of(&login))
 }

@@ -17,6 +17,10 @@ pub struct LogoutArgs {}
 pub fn logout(run: &Invocation, _: &LogoutArgs) -> Result<LoginReport, Failure> {
     let server = run.server()?;
     let path = store::path(run, &server)?;
+    // A file that cannot be used is removed too.
+    if store::load(run, &server).is_ok_and(|login| login.is_some_and(|login| login.in_keyring())) {
+        store::forget_tokens(run, &server)?;
+    }
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
             Kind::Usage,

@@ -71,6 +71,9 @@ pub struct LoginReport {
     expires_at: Option<Timestamp>,
     /// Whether it is renewed by itself.
     renewable: bool,
+    /// Where its tokens are: `keyring` or `file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_in: Option<&'static str>,
 }
 
 impl LoginReport {
@@ -82,6 +85,7 @@ impl LoginReport {
             who: None,
             expires_at: None,
             renewable: false,
+            kept_in: None,
         }
     }
 
@@ -94,6 +98,11 @@ impl LoginReport {
             who: Some(login.who().to_owned()),
             expires_at: Some(login.expires_at),
             renewable,
+            kept_in: Some(if login.in_keyring() {
+                "keyring"
+            } else {
+                "file"
+            }),
         }
     }
 }
@@ -120,6 +129,7 @@ impl Report for LoginReport {
                 "renewed by itself",
                 if self.renewable { "yes" } else { "no" }.to_owned(),
             ),
+            ("kept in", self.kept_in.unwrap_or_default().to_owned()),
         ]);
         Ok(())
     }

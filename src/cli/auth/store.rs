@@ -1,7 +1,9 @@
-//! A login, kept in a private file per Tenant Manager, and renewed before it ends.
+//! A login, kept per Tenant Manager and renewed before it ends: all of it in a private file, or its
+//! tokens in the keyring and the rest in that file.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,11 +12,15 @@ use url::Url;
 use crate::access::{AccessManager, Grant, Tokens};
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
+use crate::config::keyring::{Keyring, KeyringError};
 use crate::config::store::write_private;
 use crate::secret::{Secret, sha256_hex};
+use zeroize::Zeroize as _;
 
 /// A token that ends sooner than this is renewed first.
 const EARLY: SignedDuration = SignedDuration::from_secs(60);
+/// Longest time for the keyring to answer: somebody may have to unlock it.
+const KEYRING_DEADLINE: Duration = Duration::from_mins(1);
 /// Life of a token whose answer does not say.
 const SHORT: u64 = 300;
 
@@ -34,10 +40,23 @@ pub struct Login {
     pub secret_file: Option<PathBuf>,
     /// Variable with the application's secret.
     pub secret_variable: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     access_token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
     /// End of the access token.
     pub expires_at: Timestamp,
+    /// What of it is in the keyring, when the tokens are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keyring: Option<InKeyring>,
+}
+
+/// What is kept in the keyring.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InKeyring {
+    /// Whether there is a refresh token beside the access token.
+    refresh: bool,
 }
 
 impl Login {
@@ -49,7 +68,10 @@ impl Login {
 
     /// Returns true when a new token can be had without asking anybody.
     pub fn renewable(&self) -> bool {
-        self.refresh_token.is_some() || self.secret_file.is_some() || self.secret_variable.is_some()
+        self.refresh_token.is_some()
+            || self.keyring.as_ref().is_some_and(|kept| kept.refresh)
+            || self.secret_file.is_some()
+            || self.secret_variable.is_some()
     }
 
     /// Takes over what was given.
@@ -61,6 +83,16 @@ impl Login {
         if let Some(refresh) = &tokens.refresh {
             self.refresh_token = Some(refresh.expose().to_owned());
         }
+    }
+
+    /// Keeps the tokens in the keyring from now on.
+    pub fn use_keyring(&mut self) {
+        self.keyring = Some(InKeyring { refresh: false });
+    }
+
+    /// Returns true when the tokens are in the keyring.
+    pub fn in_keyring(&self) -> bool {
+        self.keyring.is_some()
     }
 
     /// Builds a login with its first tokens.
@@ -75,15 +107,24 @@ impl Login {
             access_token: String::new(),
             refresh_token: None,
             expires_at: Timestamp::UNIX_EPOCH,
+            keyring: None,
         };
         login.take(tokens);
         login
     }
 
-    /// Keeps the login, readable by its owner alone.
+    /// Keeps the login: its file is readable by its owner alone, and has no token when there is a
+    /// keyring for them.
     pub fn keep(&self, run: &Invocation, server: &Url) -> Result<(), Failure> {
         let path = path(run, server)?;
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut kept = self.clone();
+        if kept.keyring.is_some() {
+            kept.keyring = Some(kept.keep_tokens(run, server)?);
+            kept.access_token.zeroize();
+            kept.refresh_token.zeroize();
+            kept.refresh_token = None;
+        }
+        let text = serde_json::to_string_pretty(&kept).unwrap_or_default();
         write_private(&path, &text).map_err(|error| {
             Failure::new(
                 Kind::Usage,
@@ -93,6 +134,77 @@ impl Login {
             .cause(error)
         })
     }
+
+    fn keep_tokens(&self, run: &Invocation, server: &Url) -> Result<InKeyring, Failure> {
+        in_keyring(run, |keyring| {
+            let label = |what: &str| format!("lerianctl: {what} for {server}");
+            let access = Secret::new(self.access_token.as_str());
+            keyring.put(&entry(server, ACCESS), &label("token"), &access)?;
+            match &self.refresh_token {
+                Some(refresh) => {
+                    let refresh = Secret::new(refresh.as_str());
+                    keyring.put(&entry(server, REFRESH), &label("refresh token"), &refresh)?;
+                }
+                None => keyring.forget(&entry(server, REFRESH))?,
+            }
+            Ok(InKeyring {
+                refresh: self.refresh_token.is_some(),
+            })
+        })
+    }
+
+    /// Reads the tokens from the keyring, if that is where they are.
+    fn fetch_tokens(&mut self, run: &Invocation, server: &Url) -> Result<(), Failure> {
+        let Some(kept) = &self.keyring else {
+            return Ok(());
+        };
+        let (access, refresh) = in_keyring(run, |keyring| {
+            let get = |what| {
+                let found = keyring.get(&entry(server, what))?;
+                found.ok_or(KeyringError::Absent)
+            };
+            let refresh = kept.refresh.then(|| get(REFRESH)).transpose()?;
+            Ok((get(ACCESS)?, refresh))
+        })?;
+        access.expose().clone_into(&mut self.access_token);
+        self.refresh_token = refresh.map(|token| token.expose().to_owned());
+        Ok(())
+    }
+}
+
+/// Names of what is kept in the keyring.
+const ACCESS: &str = "token";
+const REFRESH: &str = "refresh-token";
+
+fn entry(server: &Url, what: &str) -> String {
+    format!("{what} {}", server.as_str().trim_end_matches('/'))
+}
+
+/// Works with the keyring.
+fn in_keyring<T>(
+    run: &Invocation,
+    work: impl FnOnce(&Keyring<'_>) -> Result<T, KeyringError>,
+) -> Result<T, Failure> {
+    let variables = run.environment.text_variables();
+    work(&Keyring::new(&variables, KEYRING_DEADLINE)).map_err(|error| {
+        Failure::new(Kind::Usage, "auth.no_keyring", error.to_string()).hint_command(
+            "keep the login in a private file instead",
+            "lerianctl auth login --store file --help",
+        )
+    })
+}
+
+/// Fails unless there is a keyring that can be used.
+pub fn try_keyring(run: &Invocation) -> Result<(), Failure> {
+    in_keyring(run, |keyring| keyring.get("is it there").map(drop))
+}
+
+/// Forgets the tokens that the keyring has for a Tenant Manager.
+pub fn forget_tokens(run: &Invocation, server: &Url) -> Result<(), Failure> {
+    in_keyring(run, |keyring| {
+        keyring.forget(&entry(server, ACCESS))?;
+        keyring.forget(&entry(server, REFRESH))
+    })
 }
 
 /// Returns the file of the login for a Tenant Manager.
@@ -144,6 +256,7 @@ pub fn token(run: &Invocation, server: &Url) -> Result<Option<Secret>, Failure> 
     let Some(mut login) = load(run, server)? else {
         return Ok(None);
     };
+    login.fetch_tokens(run, server)?;
     if login.expires_at - EARLY > Timestamp::now() {
         return Ok(Some(Secret::new(login.access_token)));
     }

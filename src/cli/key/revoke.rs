@@ -12,8 +12,8 @@ use crate::output::{Report, Tone, View};
 
 /// Withdraw a key at once
 ///
-/// By name, every active key of that name is withdrawn. Servers that share the registry follow
-/// within a second. Products that are refused report it as an error of their own; connections
+/// By name, every active key of that name is withdrawn, on every server that shares the registry.
+/// Products that are refused report it as an error of their own; connections
 /// that they opened before stay.
 #[derive(Debug, Args)]
 #[command(

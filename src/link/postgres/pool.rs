@@ -108,6 +108,27 @@ impl PostgresEndpoint {
         built(self.builder(size, options)?)
     }
 
+    /// As [`Self::pool`], of sessions with a primary: a standby may be behind what was
+    /// acknowledged, and one that a name leads to by mistake is not asked.
+    pub fn primary_pool(&self, size: usize, options: &str) -> Result<Pool, LinkError> {
+        let primary = Hook::async_fn(|client: &mut ClientWrapper, _| {
+            Box::pin(async move {
+                let answers = client
+                    .simple_query("SELECT pg_catalog.pg_is_in_recovery()")
+                    .await
+                    .map_err(HookError::Backend)?;
+                let primary = answers.iter().any(|answer| {
+                    matches!(answer, SimpleQueryMessage::Row(row) if row.get(0) == Some("f"))
+                });
+                if primary {
+                    return Ok(());
+                }
+                Err(HookError::message("this PostgreSQL is a standby"))
+            })
+        });
+        built(self.builder(size, options)?.post_create(primary))
+    }
+
     /// Returns a pool whose sessions are as new, and where they belong, each time they are handed
     /// out: transactions, settings, roles, locks and temporary tables of whoever had one before are
     /// gone, and database, login and schema are those of this endpoint, whatever a pooler between

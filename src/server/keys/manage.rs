@@ -482,7 +482,7 @@ impl ApiKeys {
         Ok(Some((status, body.expose().to_owned())))
     }
 
-    /// `POST /v1/admin/keys/{key}/revoke`: at once here, within a second on other servers.
+    /// `POST /v1/admin/keys/{key}/revoke`: holds on every server once it is answered.
     pub(crate) async fn revoke(
         &self,
         tenancy: &Tenancy,

@@ -1,7 +1,8 @@
 //! API keys: those that the server was started with, and those that operators made.
 //!
 //! A request asks memory alone. The table of keys is replaced as a whole when the registry says
-//! that keys changed: at once by the server that changed them, within a second by the others.
+//! that keys changed: at once by the server that changed them, and by the others before they
+//! answer the next request, see [`super::freshness`].
 
 mod bucket;
 mod manage;
@@ -34,8 +35,7 @@ pub(crate) use manage::{RawCreateKey, RawKeyQuery, RawRevokeKey, RawRotateKey};
 pub(crate) const HEADER: &str = "x-api-key";
 /// Length of a digest in bytes.
 const DIGEST: usize = 32;
-/// Time between two looks at the registry: the longest that another server goes on accepting a
-/// withdrawn key.
+/// Time between two looks at the registry, whether anybody asks or not.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After so long without a look at the registry nobody knows which keys were withdrawn.
 const STALE_AFTER: Duration = Duration::from_mins(1);
@@ -204,6 +204,18 @@ impl ApiKeys {
         let millis = u64::try_from(looked.as_millis()).unwrap_or(u64::MAX);
         self.looked.store(millis, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes over the keys, unless they are those of this revision already.
+    pub(crate) async fn follow(
+        &self,
+        registry: &dyn Registry,
+        revision: i64,
+    ) -> Result<(), RegistryError> {
+        if self.table.load().revision == revision {
+            return Ok(());
+        }
+        self.refresh(registry).await
     }
 
     fn entry(&self, old: &Table, key: AccessKey) -> Option<(String, Entry)> {

@@ -76,13 +76,15 @@ pub(crate) enum Signal {
     Anything,
 }
 
-/// Tenants that were changed, by whichever server.
+/// What was changed, by whichever server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Changes {
     /// Who was changed after the number that was asked about.
     pub(crate) tenants: Vec<TenantId>,
     /// Number of the last change.
     pub(crate) last: i64,
+    /// How often keys were changed, see [`Registry::access_keys_revision`].
+    pub(crate) keys: i64,
 }
 
 /// How a tenant is looked up.
@@ -373,9 +375,9 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what others do from now on; `None` when there can be no others.
     fn signals(&self) -> Option<mpsc::UnboundedReceiver<Signal>>;
-    /// Returns who was changed after the change number `after`, and the number of the last
-    /// change; only the number when `after` is `None`. Whatever was acknowledged before the call
-    /// is in it.
+    /// Returns who was changed after the change number `after`, the number of the last change,
+    /// and how often keys were changed; only the numbers when `after` is `None`. Whatever was
+    /// acknowledged before the call is in it.
     async fn changes(&self, after: Option<i64>) -> Result<Changes, RegistryError>;
     /// Returns the longest time to go without a look at what is to be done.
     fn look_every(&self) -> Duration;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use self::audit::entries_are_kept_with_what_they_tell_of;
+use self::audit::{entries_are_kept_with_what_they_tell_of, many_entries_at_once_are_one_chain};
 use super::model::now;
 use super::*;
 use crate::contract::admin::{OperationState, PlannedStep, TenantStatus};
@@ -43,6 +43,7 @@ on_each!(
     events_are_numbered_kept_in_order_and_forgotten_only_once_published,
     the_first_page_costs_the_same_however_many_tenants_there_are,
     entries_are_kept_with_what_they_tell_of,
+    many_entries_at_once_are_one_chain,
     a_check_of_isolation_is_one_servers_at_a_time,
 );
 

@@ -121,6 +121,12 @@ async fn identify(gate: &Gate, request: &mut Request) -> (Option<Caller>, Result
         return (None, Ok(()));
     }
     let app = &gate.app;
+    // Before keys and tenants are looked up: what other servers changed is known here.
+    if (request.headers().contains_key(HEADER) || token_of(request.headers()).is_some())
+        && let Err(refusal) = app.tenancy.fresh().await
+    {
+        return (None, Err(refusal));
+    }
     let mut caller = match known(app, request.headers()).await {
         Ok(caller) => caller,
         Err(refusal) => return (None, Err(refusal)),

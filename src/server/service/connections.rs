@@ -154,7 +154,7 @@ impl Answers {
 }
 
 impl Tenancy {
-    /// Returns once what is remembered here can be given: everything that any server acknowledged
+    /// Returns once what is remembered here can be used: everything that any server acknowledged
     /// before this call is known.
     pub(crate) async fn fresh(&self) -> Result<(), ApiError> {
         match &self.freshness {
@@ -169,7 +169,8 @@ impl Tenancy {
     /// tenant", ask again at the next request, and neither open their breaker (as after a 5xx)
     /// nor close pools (as after a 403 with a status).
     ///
-    /// The answer is given only once the read of it was noted for the audit log.
+    /// To be called once [`Tenancy::fresh`] has returned for this request. The answer is given
+    /// only once the read of it was noted for the audit log.
     pub(crate) async fn connections(
         &self,
         caller: &Caller,
@@ -206,7 +207,6 @@ impl Tenancy {
     }
 
     async fn answer(&self, id: &TenantId, service: &ServiceName) -> Result<Answer, ApiError> {
-        self.fresh().await?;
         let ticket = match self.answers.get(id, service) {
             Ok(answer) => return Ok(answer),
             Err(ticket) => ticket,

@@ -11,12 +11,15 @@ use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query};
 use super::{PostgresRegistry, count, write};
-use crate::audit::link;
+use crate::audit::{Linked, link};
 use crate::contract::audit::{AuditHead, AuditRecord};
 use crate::server::registry::RegistryError;
 use crate::server::registry::audit::{AuditFilter, AuditRow, require};
 use crate::server::registry::stored::micros;
 
+/// Entries that are inserted with one statement. Few enough that whoever waits for the processor
+/// meanwhile does not notice.
+const TOGETHER: usize = 128;
 const HEAD: &str = "SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1";
 const COLUMNS: &str = "sequence, at, caller, action, tenant_id, record, hash, mac";
 
@@ -58,27 +61,44 @@ pub(super) async fn append(
     )
     .await?;
     let mut head = head_of(&query(transaction, HEAD, &[]).await?)?;
-    for record in records {
-        let linked = link(record.clone(), &head, key);
-        let record = &linked.entry.record;
-        let sequence = i64::try_from(record.sequence).unwrap_or(i64::MAX);
-        execute(
-            transaction,
-            "INSERT INTO audit VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                &sequence,
-                &micros(record.at),
-                &record.caller,
-                &record.action,
-                &record.tenant,
-                &linked.text,
-                &linked.entry.hash,
-                &linked.entry.mac,
-            ],
-        )
-        .await?;
-        head = linked.head();
+    for records in records.chunks(TOGETHER) {
+        let mut linked: Vec<Linked> = Vec::with_capacity(records.len());
+        for record in records {
+            let next = link(record.clone(), &head, key);
+            head = next.head();
+            linked.push(next);
+        }
+        insert(transaction, &linked).await?;
     }
+    Ok(())
+}
+
+/// Inserts entries with one statement: with a statement each, the way to PostgreSQL and back
+/// would cost more than everything else that the server does.
+async fn insert(transaction: &Transaction<'_>, linked: &[Linked]) -> Result<(), RegistryError> {
+    fn all<'a, T>(linked: &'a [Linked], part: impl Fn(&'a Linked) -> T) -> Vec<T> {
+        linked.iter().map(part).collect()
+    }
+    let sequence = all(linked, |it| {
+        i64::try_from(it.entry.record.sequence).unwrap_or(i64::MAX)
+    });
+    execute(
+        transaction,
+        "INSERT INTO audit (sequence, at, caller, action, tenant_id, record, hash, mac)
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+             $6::text[], $7::text[], $8::text[])",
+        &[
+            &sequence,
+            &all(linked, |it| micros(it.entry.record.at)),
+            &all(linked, |it| it.entry.record.caller.as_str()),
+            &all(linked, |it| it.entry.record.action.as_str()),
+            &all(linked, |it| it.entry.record.tenant.as_deref()),
+            &all(linked, |it| it.text.as_str()),
+            &all(linked, |it| it.entry.hash.as_str()),
+            &all(linked, |it| it.entry.mac.as_str()),
+        ],
+    )
+    .await?;
     Ok(())
 }
 

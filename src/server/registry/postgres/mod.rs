@@ -102,7 +102,7 @@ impl PostgresRegistry {
         Self::migrate(endpoint, schema, false).await?;
         let endpoint = in_schema(endpoint, schema)?;
         let pool = endpoint
-            .pool(SESSIONS, OPTIONS)
+            .primary_pool(SESSIONS, OPTIONS)
             .map_err(|error| error.to_string())?;
         Ok(Self {
             endpoint,

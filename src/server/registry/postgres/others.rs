@@ -124,10 +124,16 @@ impl Feed {
             return Err(unavailable("its PostgreSQL is a standby"));
         }
         let since = session
-            .prepare("SELECT change, id FROM tenants WHERE change > $1 ORDER BY change")
+            .prepare(
+                "SELECT revision, NULL FROM access_keys_revision
+                 UNION ALL SELECT change, id FROM tenants WHERE change > $1",
+            )
             .await?;
         let last = session
-            .prepare("SELECT coalesce(max(change), 0) FROM tenants")
+            .prepare(
+                "SELECT coalesce(max(change), 0), (SELECT revision FROM access_keys_revision)
+                 FROM tenants",
+            )
             .await?;
         Ok(Self {
             session,
@@ -141,17 +147,25 @@ impl Feed {
             let row = self.session.query_one(&self.last, &[]).await?;
             return Ok(Changes {
                 last: row.try_get(0)?,
+                keys: row.try_get(1)?,
                 tenants: Vec::new(),
             });
         };
         let rows = self.session.query(&self.since, &[&after]).await?;
         let mut changes = Changes {
             last: after,
-            tenants: Vec::with_capacity(rows.len()),
+            keys: 0,
+            tenants: Vec::new(),
         };
         for row in rows {
-            changes.last = row.try_get(0)?;
-            changes.tenants.push(parse(row.try_get(1)?)?);
+            let number = row.try_get(0)?;
+            match row.try_get::<_, Option<&str>>(1)? {
+                Some(tenant) => {
+                    changes.last = changes.last.max(number);
+                    changes.tenants.push(parse(tenant)?);
+                }
+                None => changes.keys = number,
+            }
         }
         Ok(changes)
     }

@@ -110,6 +110,31 @@ pub(super) async fn entries_are_kept_with_what_they_tell_of(registry: Arc<dyn Re
     assert_eq!(registry.audit_head().await.unwrap(), verified.head);
 }
 
+/// Very many at once are written in parts, and are one chain in the order given.
+pub(super) async fn many_entries_at_once_are_one_chain(registry: Arc<dyn Registry>) {
+    let aurora = TenantId::generate();
+    for count in [1, 300, 2] {
+        let mut records: Vec<AuditRecord> = (0..count)
+            .map(|number| record(&format!("{count}-{number}"), Some(&aurora)))
+            .collect();
+        records[0].tenant = None;
+        registry.append_audit(records).await.unwrap();
+    }
+    let expected: Vec<String> = [1, 300, 2]
+        .into_iter()
+        .flat_map(|count| (0..count).map(move |number| format!("{count}-{number}")))
+        .collect();
+    assert_eq!(actions(registry.as_ref(), &oldest_first()).await, expected);
+    let of_one = AuditFilter {
+        tenant: Some(aurora.to_string()),
+        ..oldest_first()
+    };
+    assert_eq!(actions(registry.as_ref(), &of_one).await.len(), 300);
+    let verified = verified(registry.as_ref()).await;
+    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+    assert_eq!(verified.checked, 303);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_write_one_chain() {
     let (a, b) = super::servers::two().await;

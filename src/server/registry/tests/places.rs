@@ -20,11 +20,21 @@ pub(super) fn on_sqlite() -> (Arc<dyn Registry>, tempfile::TempDir) {
     (Arc::new(registry), folder)
 }
 
-/// A PostgreSQL that all tests of this process share.
+/// Starts a PostgreSQL.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests look where the user's shell would"
 )]
+pub(super) async fn server() -> Temporary<Postgres> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let programs = Programs::find(OsStr::new(&path), None).unwrap();
+    let parent = std::env::temp_dir();
+    temporary::postgres(&programs.postgres, &parent)
+        .await
+        .unwrap()
+}
+
+/// A PostgreSQL that all tests of this process share.
 pub(in crate::server::registry) fn endpoint() -> PostgresEndpoint {
     static SHARED: OnceLock<(tokio::runtime::Runtime, Temporary<Postgres>)> = OnceLock::new();
     let (_, server) = SHARED.get_or_init(|| {
@@ -35,11 +45,7 @@ pub(in crate::server::registry) fn endpoint() -> PostgresEndpoint {
                 .enable_all()
                 .build()
                 .unwrap();
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let programs = Programs::find(OsStr::new(&path), None).unwrap();
-            let parent = std::env::temp_dir();
-            let server = temporary::postgres(&programs.postgres, &parent);
-            let server = runtime.block_on(server).unwrap();
+            let server = runtime.block_on(server());
             (runtime, server)
         };
         std::thread::spawn(start).join().unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::places::{endpoint, mac_key, schema};
+use super::places::{endpoint, mac_key, schema, server};
 use super::*;
 use crate::server::registry::postgres::PostgresRegistry;
 
@@ -227,6 +227,49 @@ async fn servers_hear_of_each_other_and_see_every_acknowledged_change() {
     assert!(b.changes(Some(changes.last)).await.is_err());
     assert_eq!(b.changes(None).await.unwrap().last, changes.last);
     assert_eq!(heard.recv().await, Some(Signal::Anything));
+}
+
+#[tokio::test]
+async fn a_change_of_keys_is_told_with_the_changes_of_tenants() {
+    let (a, b) = two().await;
+    let (known, few) = {
+        let changes = b.changes(None).await.unwrap();
+        (changes.last, changes.keys)
+    };
+    a.revoke_access_keys(Vec::new(), now(), Vec::new())
+        .await
+        .unwrap();
+    let changes = b.changes(Some(known)).await.unwrap();
+    assert_eq!((changes.last, changes.tenants.len()), (known, 0));
+    assert!(changes.keys > few, "{} after {few}", changes.keys);
+    assert_eq!(b.changes(None).await.unwrap().keys, changes.keys);
+    assert_eq!(b.access_keys_revision().await.unwrap(), changes.keys);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_not_asked() {
+    let mut server = server().await;
+    let registry = PostgresRegistry::open(&server.endpoint(), "lerianctl").await;
+    let registry = registry.unwrap();
+    let aurora = tenant("aurora");
+    registry.commit(Commit::new(aurora.clone())).await.unwrap();
+    // Reads are answered by a standby as readily as by a primary.
+    let signal = server.data().join("standby").with_extension("signal");
+    std::fs::write(signal, "").unwrap();
+    server.restart().await.unwrap();
+    let session = server.endpoint().connect().await.unwrap();
+    let count = session.query_one("SELECT count(*) FROM lerianctl.tenants", &[]);
+    assert_eq!(count.await.unwrap().get::<_, i64>(0), 1);
+    let refused = [
+        registry.tenant(TenantKey::Id(&aurora.id)).await.map(drop),
+        registry.changes(None).await.map(drop),
+    ];
+    for refused in refused {
+        let Err(RegistryError::Unavailable(reason)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(reason.contains("standby"), "{reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
