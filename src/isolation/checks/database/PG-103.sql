@@ -32,24 +32,24 @@ placed AS (
   UNION ALL
   -- A routine whose body is parsed, or that has types of another: what it needs is in the catalogue.
   SELECT DISTINCT 'routine', p.oid::regprocedure::text, coalesce(format('%I.%I', n.nspname, c.relname), q.oid::regprocedure::text, y.oid::regtype::text),
-    pn.nspname, n.nspname, 'f'::"char", p.proowner, coalesce(c.relowner, q.proowner, y.typowner)
-  FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+    procns.nspname, n.nspname, 'f'::"char", p.proowner, coalesce(c.relowner, q.proowner, y.typowner)
+  FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace procns ON procns.oid = p.pronamespace
   LEFT JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
   LEFT JOIN pg_proc q ON d.refclassid = 'pg_proc'::regclass AND q.oid = d.refobjid
   LEFT JOIN pg_type y ON d.refclassid = 'pg_type'::regclass AND y.oid = d.refobjid
   JOIN pg_namespace n ON n.oid = coalesce(c.relnamespace, q.pronamespace, y.typnamespace)
-  WHERE d.classid = 'pg_proc'::regclass AND d.objid >= 16384 AND d.refobjid >= 16384 AND n.nspname <> pn.nspname
+  WHERE d.classid = 'pg_proc'::regclass AND d.objid >= 16384 AND d.refobjid >= 16384 AND n.nspname <> procns.nspname
   UNION ALL
   -- A view, a default, a policy, a constraint or an index that calls a routine of another.
-  SELECT DISTINCT 'call', format('%I.%I', ns.nspname, s.relname), p.oid::regprocedure::text, ns.nspname, pn.nspname, s.relkind, s.relowner, p.proowner
-  FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+  SELECT DISTINCT 'call', format('%I.%I', ns.nspname, s.relname), p.oid::regprocedure::text, ns.nspname, procns.nspname, s.relkind, s.relowner, p.proowner
+  FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace procns ON procns.oid = p.pronamespace
   LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
   LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
   LEFT JOIN pg_policy o ON d.classid = 'pg_policy'::regclass AND o.oid = d.objid
   LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
   JOIN pg_class s ON s.oid = coalesce(w.ev_class, f.adrelid, o.polrelid, k.conrelid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END)
   JOIN pg_namespace ns ON ns.oid = s.relnamespace
-  WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384 AND ns.nspname <> pn.nspname
+  WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384 AND ns.nspname <> procns.nspname
   UNION ALL
   SELECT DISTINCT 'column', format('%I.%I', ns.nspname, s.relname), y.oid::regtype::text, ns.nspname, n.nspname, s.relkind, s.relowner, y.typowner
   FROM pg_depend d JOIN pg_class s ON s.oid = d.objid JOIN pg_namespace ns ON ns.oid = s.relnamespace
