@@ -123,11 +123,6 @@ impl Feed {
         if row.try_get(0)? {
             return Err(unavailable("its PostgreSQL is a standby"));
         }
-        // One plan for good, by the index: the planner expects a third of the tenants after an
-        // unknown number, and would make a new plan for every question to learn that there are few.
-        session
-            .batch_execute("SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off")
-            .await?;
         let since = session
             .prepare(
                 "SELECT revision, NULL FROM access_keys_revision
