@@ -2,18 +2,18 @@
 //! the list that every check of PostgreSQL and of the configuration has to be on.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use lerianctl::isolation::inventory::{Inventory, Replica};
 use lerianctl::isolation::model::{Family, Verdict};
 use lerianctl::isolation::run::{Settings, run};
 use lerianctl::isolation::{catalogue, config};
+use lerianctl::link::postgres::Session;
 use tokio_postgres::types::Type;
 
 use crate::isolation_fleet::{Fleet, refuted};
 use crate::isolation_leaks::{LEAK, Leak, assert_clean, between_databases, between_schemas, each};
 use crate::postgres_link::server_with_tls;
-use crate::support::Postgres;
+use crate::support::{Postgres, postgres_18};
 
 const AURORA: &[&str] = &["aurora"];
 const BOREALIS: &[&str] = &["borealis"];
@@ -255,19 +255,10 @@ async fn each_leak_of_a_schema_is_found_by_its_checks() {
     each(&fleet, "postgres", "shared", &in_schemas()).await;
 }
 
-/// The same on the newest PostgreSQL, whose rules for roles are others. `scripts/postgres18` brings
-/// its programs, and `make test` says where they are.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "where the tests find a PostgreSQL is not the program's configuration"
-)]
+/// The same on the newest PostgreSQL, whose rules for roles are others.
 #[tokio::test]
 async fn each_leak_is_found_on_postgresql_18_too() {
-    const NAME: &str = "LERIANCTL_TEST_POSTGRES_18_BIN";
-    let Some(folder) = std::env::var_os(NAME).map(PathBuf::from) else {
-        super::support::skip(&format!(
-            "no leak was planted on PostgreSQL 18, {NAME} is not set (scripts/postgres18)"
-        ));
+    let Some(folder) = postgres_18("no leak was planted") else {
         return;
     };
     let fleet = Fleet::by_hand_on(Postgres::private_of(&folder), true).await;
@@ -336,10 +327,8 @@ pub(crate) fn found(report: &lerianctl::isolation::report::Isolation) -> Vec<&st
     found.into_iter().collect()
 }
 
-#[tokio::test]
-async fn sessions_that_outlive_their_login_are_found() {
-    let fleet = Fleet::by_hand(true).await;
-    let admin = fleet.session("postgres").await;
+/// Gives borealis a second login, `retired`, with password `x`; returns the inventory with it.
+pub(crate) async fn retire(fleet: &Fleet, admin: &Session) -> Inventory {
     for statement in [
         "CREATE ROLE retired LOGIN PASSWORD 'x' CONNECTION LIMIT 5",
         "GRANT CONNECT ON DATABASE borealis TO retired",
@@ -348,6 +337,14 @@ async fn sessions_that_outlive_their_login_are_found() {
     }
     let mut inventory = fleet.inventory.clone();
     second(&mut inventory, |store| store.roles.push("retired".into()));
+    inventory
+}
+
+#[tokio::test]
+async fn sessions_that_outlive_their_login_are_found() {
+    let fleet = Fleet::by_hand(true).await;
+    let admin = fleet.session("postgres").await;
+    let inventory = retire(&fleet, &admin).await;
     assert_eq!(
         found(&fleet.check_inventory(&inventory, |_| ()).await),
         [""; 0]

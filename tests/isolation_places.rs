@@ -6,7 +6,7 @@ use lerianctl::isolation::model::Verdict;
 
 use crate::isolation_fleet::{Fleet, refuted};
 use crate::isolation_leaks::assert_clean;
-use crate::isolation_more_leaks::{found, second};
+use crate::isolation_more_leaks::{found, retire, second};
 
 const AURORA: &[&str] = &["aurora"];
 const BOREALIS: &[&str] = &["borealis"];
@@ -16,14 +16,7 @@ const BOTH: &[&str] = &["aurora", "borealis"];
 async fn a_password_that_was_rotated_out_is_found() {
     let fleet = Fleet::by_hand(true).await;
     let admin = fleet.session("postgres").await;
-    for statement in [
-        "CREATE ROLE retired LOGIN PASSWORD 'x' CONNECTION LIMIT 5",
-        "GRANT CONNECT ON DATABASE borealis TO retired",
-    ] {
-        admin.batch_execute(statement).await.unwrap();
-    }
-    let mut inventory = fleet.inventory.clone();
-    second(&mut inventory, |store| store.roles.push("retired".into()));
+    let mut inventory = retire(&fleet, &admin).await;
     let old = Retired {
         login: "retired".into(),
         password: String::from("x").into(),

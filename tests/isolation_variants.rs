@@ -2,13 +2,11 @@
 //! one schema, routines that are parsed, the server's own functions; in both modes, on fleets made by
 //! hand and on ours, on PostgreSQL 15 and 18; and two at once.
 
-use std::path::PathBuf;
-
 use lerianctl::contract::wire::IsolationMode;
 
 use crate::isolation_fleet::Fleet;
 use crate::isolation_leaks::{LEAK, Leak, assert_clean, each};
-use crate::support::Postgres;
+use crate::support::{Postgres, postgres_18};
 
 const AURORA: &[&str] = &["aurora"];
 const BOREALIS: &[&str] = &["borealis"];
@@ -677,17 +675,9 @@ async fn each_variant_is_found_among_tenants_of_our_own_too() {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "where the tests find a PostgreSQL is not the program's configuration"
-)]
 #[tokio::test]
 async fn each_variant_is_found_on_postgresql_18_too() {
-    const NAME: &str = "LERIANCTL_TEST_POSTGRES_18_BIN";
-    let Some(folder) = std::env::var_os(NAME).map(PathBuf::from) else {
-        super::support::skip(&format!(
-            "no variant was planted on PostgreSQL 18, {NAME} is not set (scripts/postgres18)"
-        ));
+    let Some(folder) = postgres_18("no variant was planted") else {
         return;
     };
     let server = || Postgres::private_of(&folder);

@@ -26,7 +26,9 @@ pub(crate) use rabbit::Rabbit;
 pub(crate) use sandbox::{Output, Sandbox};
 pub(crate) use script::{Play, Script, Seen};
 pub(crate) use server::Server;
-pub(crate) use servers::{Postgres, Redis, RedisCluster, cluster, connection, programs, session};
+pub(crate) use servers::{
+    Postgres, Redis, RedisCluster, cluster, connection, postgres_18, programs, session,
+};
 pub(crate) use terminal::Terminal;
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! Real servers for the tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
 use lerianctl::devstack::programs::find_postgres;
@@ -26,6 +26,23 @@ pub(crate) fn programs() -> &'static Programs {
         })
     });
     &PROGRAMS
+}
+
+/// Returns the folder of PostgreSQL 18's programs, which `scripts/postgres18` brings and `make test`
+/// names; without them it is said loudly that `what` (such as "no leak was planted") on it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the tests find a PostgreSQL is not the program's configuration"
+)]
+pub(crate) fn postgres_18(what: &str) -> Option<PathBuf> {
+    const NAME: &str = "LERIANCTL_TEST_POSTGRES_18_BIN";
+    let folder = std::env::var_os(NAME).map(PathBuf::from);
+    if folder.is_none() {
+        super::skip(&format!(
+            "{what} on PostgreSQL 18, {NAME} is not set (scripts/postgres18)"
+        ));
+    }
+    folder
 }
 
 fn started<T>(result: Result<T, DevstackError>) -> T {

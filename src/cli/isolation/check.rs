@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,16 @@ impl CheckArgs {
     }
 }
 
+/// Returns the failure of a file of waivers that cannot be used.
+pub fn bad_waivers(path: &Path, reason: String) -> Failure {
+    Failure::new(
+        Kind::Usage,
+        "isolation.waivers",
+        format!("the waivers in `{}` cannot be used", path.display()),
+    )
+    .cause(reason)
+}
+
 /// Returns the folders of this program, and the files there that were named for a password.
 fn own_files(run: &Invocation, args: &CheckArgs) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
     let environment = &run.environment;
@@ -172,14 +182,8 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     settings.auditors = args.auditors(run_)?;
     if let Some(path) = &args.waivers {
         let text = run_.read_input(path, FILE_BYTES, "the waivers")?;
-        settings.waivers = Waivers::parse(&String::from_utf8_lossy(&text)).map_err(|reason| {
-            Failure::new(
-                Kind::Usage,
-                "isolation.waivers",
-                format!("the waivers in `{}` cannot be used", path.display()),
-            )
-            .cause(reason)
-        })?;
+        settings.waivers = Waivers::parse(&String::from_utf8_lossy(&text))
+            .map_err(|reason| bad_waivers(path, reason))?;
     }
     if let Some(path) = &args.baseline {
         settings.baseline = show::read(run_, path)?.findings;

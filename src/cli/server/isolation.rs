@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
+use crate::cli::isolation::check::bad_waivers;
 use crate::cli::isolation::{rabbitmq, written};
 use crate::config::variables::{SERVER_ISOLATION_EVERY, SERVER_ISOLATION_POSTGRES_URL};
 use crate::link::postgres::PostgresEndpoint;
@@ -96,14 +97,7 @@ impl IsolationArgs {
             .map(|url| PostgresEndpoint::parse_url(url.expose()))
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.isolation_waivers {
-            read_waivers(path).map_err(|reason| {
-                Failure::new(
-                    Kind::Usage,
-                    "isolation.waivers",
-                    format!("the waivers in `{}` cannot be used", path.display()),
-                )
-                .cause(reason)
-            })?;
+            read_waivers(path).map_err(|reason| bad_waivers(path, reason))?;
         }
         let signer = match &self.isolation_sign_key_file {
             Some(path) => Some(Arc::new(written::signing_key(run, path)?)),
