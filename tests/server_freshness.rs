@@ -1,5 +1,6 @@
 //! Several servers on one registry: who asks after a change was acknowledged anywhere never sees
-//! what was before it, and gets no answer rather than an old one.
+//! what was before it, and gets no answer rather than an old one. One that hangs does not stop the
+//! others.
 
 use std::time::Duration;
 
@@ -15,15 +16,23 @@ use tokio::sync::watch;
 use crate::server_kit::{Answer, Caller, PATIENCE, path};
 use crate::support::{Postgres, Server, cluster, unique};
 
+/// What becomes of PostgreSQL's answers on their way.
+#[derive(Clone, Copy, PartialEq)]
+enum Flow {
+    Free,
+    Slow,
+    Held,
+}
+
 /// A way to PostgreSQL on which its answers can be held back.
 struct Way {
     port: u16,
-    held: watch::Sender<bool>,
+    flow: watch::Sender<Flow>,
 }
 
 impl Way {
     async fn to(port: u16) -> Self {
-        let (held, state) = watch::channel(false);
+        let (flow, state) = watch::channel(Flow::Free);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -38,7 +47,10 @@ impl Way {
                     });
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(length @ 1..) = to.read(&mut buffer).await {
-                        if state.wait_for(|held| !*held).await.is_err()
+                        if *state.borrow() == Flow::Slow {
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                        if state.wait_for(|flow| *flow != Flow::Held).await.is_err()
                             || asking.write_all(&buffer[..length]).await.is_err()
                         {
                             break;
@@ -48,15 +60,19 @@ impl Way {
                 });
             }
         });
-        Self { port: own, held }
+        Self { port: own, flow }
+    }
+
+    fn slow(&self) {
+        self.flow.send_replace(Flow::Slow);
     }
 
     fn hold(&self) {
-        self.held.send_replace(true);
+        self.flow.send_replace(Flow::Held);
     }
 
     fn release(&self) {
-        self.held.send_replace(false);
+        self.flow.send_replace(Flow::Free);
     }
 }
 
@@ -192,4 +208,33 @@ async fn without_a_registry_nothing_that_is_remembered_is_given() {
         assert!(begun.elapsed() < PATIENCE, "the registry is there again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_in_a_transaction_does_not_stop_the_others() {
+    let stage = Stage::new().await;
+    let session = stage.postgres.endpoint().connect().await.unwrap();
+    // The lock of the audit log, which every change takes: here by an entry of this request.
+    let locked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+                      AND mode = 'ExclusiveLock' AND granted AND pid IN (SELECT pid
+                          FROM pg_stat_activity WHERE state = 'idle in transaction')";
+    stage.way.slow();
+    stage.there().expect(200).await;
+    let begun = std::time::Instant::now();
+    while session
+        .query_one(locked, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        assert!(begun.elapsed() < PATIENCE, "nothing was written");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stage.way.hold();
+    let suspend = path(&stage.tenant, "/suspend");
+    stage.here().post(&suspend, &json!({})).await.expect(200);
+    stage.way.release();
+    let refused = stage.there().0.await.unwrap();
+    assert!(matches!(refused.status, 403 | 503), "{}", refused.status);
 }

@@ -18,9 +18,10 @@ use crate::server::registry::RegistryError;
 const DEADLINE: Duration = Duration::from_secs(12);
 
 /// What our sessions start with. The deadlines are shorter than [`DEADLINE`], so that the server
-/// gives up first and says why.
+/// gives up first and says why. A server that hangs in the middle of a transaction loses its locks
+/// before those who wait for them give up.
 pub(super) const OPTIONS: &str = "-c statement_timeout=10s -c lock_timeout=8s \
-     -c idle_in_transaction_session_timeout=15s -c client_min_messages=warning \
+     -c idle_in_transaction_session_timeout=4s -c client_min_messages=warning \
      -c default_transaction_isolation=read\\ committed -c default_transaction_read_only=off \
      -c synchronous_commit=on -c DateStyle=ISO -c TimeZone=UTC";
 
