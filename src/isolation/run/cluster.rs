@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
+use futures_util::future::join;
 use futures_util::stream;
 use tokio_postgres::Client;
 
@@ -27,6 +28,13 @@ const AGAIN: [&str; 2] = ["PG-002", "PG-007"];
 
 /// Tenants by role.
 type Owners = BTreeMap<String, Vec<String>>;
+
+/// What a database's catalogues were asked, and answered.
+struct Read {
+    database: String,
+    asked: Vec<&'static Check>,
+    outcome: Result<Vec<Answer>, String>,
+}
 
 pub(super) struct Cluster {
     facts: ClusterFacts,
@@ -227,13 +235,24 @@ impl Cluster {
             tallies.skip(check.id, "this version of PostgreSQL does not have it");
         }
         let inventory = rows(&self.stores, self.complete);
-        let answers = audit::ask(&session, &applicable, &inventory).await;
+        let of_cluster = async {
+            let answers = audit::ask(&session, &applicable, &inventory).await;
+            let meeting = maintenance::ask(&session, &self.stores, &inventory, settings).await;
+            session.close().await;
+            (answers, meeting)
+        };
+        let of_databases = self.databases(settings, progress);
+        // Statements about all pairs take long in large clusters; the databases need not wait.
+        let ((answers, meeting), databases) = if self.gate.bound() > 1 {
+            join(of_cluster, of_databases).await
+        } else {
+            (of_cluster.await, of_databases.await)
+        };
         coverage.statements += applicable.len() as u64;
-        let meeting = maintenance::ask(&session, &self.stores, &inventory, settings).await;
-        session.close().await;
+        let owners = self.owners();
         if let Some((database, answers)) = meeting {
             coverage.statements += answers.len() as u64;
-            self.take(answers, &self.owners(), &database, tallies);
+            self.take(answers, &owners, &database, tallies);
         }
         maintenance::template(
             &self.gate,
@@ -243,9 +262,27 @@ impl Cluster {
             tallies,
         )
         .await;
-        let owners = self.owners();
         self.take(answers, &owners, "", tallies);
-        self.databases(settings, tallies, coverage, progress).await;
+        coverage.databases += databases.len() as u64;
+        for Read {
+            database,
+            asked,
+            outcome,
+        } in databases
+        {
+            match outcome {
+                Ok(answers) => {
+                    coverage.databases_read += 1;
+                    coverage.statements += asked.len() as u64;
+                    self.take(answers, &owners, &database, tallies);
+                }
+                Err(reason) => {
+                    for check in asked {
+                        tallies.failed(check.id, format!("database {database}: {reason}"));
+                    }
+                }
+            }
+        }
     }
 
     /// Opens a session that reads: the auditor's, or a tenant's own.
@@ -327,67 +364,50 @@ impl Cluster {
         Ok(())
     }
 
-    async fn databases(
-        &mut self,
-        settings: &Settings,
-        tallies: &mut Tallies,
-        coverage: &mut Coverage,
-        progress: Progress<'_>,
-    ) {
+    /// Reads the catalogues of every database.
+    async fn databases(&self, settings: &Settings, progress: Progress<'_>) -> Vec<Read> {
         let checks = settings.wanted(Family::Database);
         if checks.is_empty() {
-            return;
+            return Vec::new();
         }
         let mut by_database: BTreeMap<&str, Vec<&Store>> = BTreeMap::new();
         for store in self.stores.iter().filter(|store| store.status != "purged") {
             by_database.entry(&store.database).or_default().push(store);
         }
         let total = by_database.len() as u64;
-        coverage.databases += total;
         let (auditor, complete, version) = (self.auditor.as_ref(), self.complete, self.version);
         let gate = &self.gate;
         let checks = &checks;
-        let mut answers = stream::iter(by_database)
+        let mut reading = stream::iter(by_database)
             .map(|(database, stores)| async move {
                 let of_tenant = stores.iter().find_map(|store| store.endpoint());
                 let shared = stores.iter().any(|store| store.schema.is_some())
                     || stores.iter().any(|store| store.tenant != stores[0].tenant);
                 let asked: Vec<&'static Check> =
                     audit::applicable(checks.iter().copied(), version, shared).collect();
-                let session = match reader(gate, auditor, of_tenant.as_ref(), Some(database)).await
+                let outcome = match reader(gate, auditor, of_tenant.as_ref(), Some(database)).await
                 {
-                    Ok((session, _)) => session,
-                    Err(reason) => return (database, asked, Err(reason)),
+                    Ok((session, _)) => {
+                        let inventory = rows(stores.iter().copied(), complete);
+                        let answers = audit::ask(&session, &asked, &inventory).await;
+                        session.close().await;
+                        Ok(answers)
+                    }
+                    Err(reason) => Err(reason),
                 };
-                let inventory = rows(stores.iter().copied(), complete);
-                let answers = audit::ask(&session, &asked, &inventory).await;
-                session.close().await;
-                (database, asked, Ok(answers))
+                Read {
+                    database: database.to_owned(),
+                    asked,
+                    outcome,
+                }
             })
             .buffer_unordered(gate.bound());
-        let mut done = 0;
-        let mut taken = Vec::new();
-        while let Some((database, asked, answer)) = answers.next().await {
-            done += 1;
-            progress("the catalogues of the databases", done, total);
-            match answer {
-                Ok(answer) => {
-                    coverage.databases_read += 1;
-                    coverage.statements += asked.len() as u64;
-                    taken.push((database.to_owned(), answer));
-                }
-                Err(reason) => {
-                    for check in asked {
-                        tallies.failed(check.id, format!("database {database}: {reason}"));
-                    }
-                }
-            }
+        let mut done = Vec::new();
+        while let Some(read) = reading.next().await {
+            done.push(read);
+            progress("the catalogues of the databases", done.len() as u64, total);
         }
-        drop(answers);
-        let owners = self.owners();
-        for (database, answer) in taken {
-            self.take(answer, &owners, &database, tallies);
-        }
+        done
     }
 
     /// Turns answers into findings, with roles as tenants.
