@@ -177,6 +177,9 @@ impl Tallies {
         for (id, reasons) in outcome.unclear {
             self.of(id).errors.extend(reasons);
         }
+        for (id, reason) in outcome.unproven {
+            self.of(id).unproven.push(reason.to_owned());
+        }
         for (id, reason) in outcome.skipped {
             self.skip(id, reason);
         }
