@@ -79,6 +79,8 @@ mod server_events;
 mod server_freshness;
 mod server_full_disk;
 mod server_isolation;
+mod server_isolation_logins;
+mod server_isolation_settings;
 mod server_keys;
 mod server_kit;
 mod server_limits;

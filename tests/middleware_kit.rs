@@ -15,6 +15,7 @@ use lerianctl::middleware::{
     Listener, Listening, PoolSettings, Refusal, Tenancy, TenancySettings, Tenant, TenantLayer,
     Trust, listen,
 };
+use lerianctl::server::ServerSettings;
 use lerianctl::token::jwks::{SharedSecrets, parse};
 use lerianctl::token::{Claims, SigningKey, TokenType, mint};
 use serde_json::{Map, Value};
@@ -57,9 +58,17 @@ pub(crate) fn calm() -> ResolverSettings {
 
 impl Stage {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| ())
+    }
+
+    /// As [`Self::start`], with a server whose settings `change` has altered.
+    pub(crate) fn start_with(change: impl FnOnce(&mut ServerSettings)) -> Self {
         let key = SigningKey::generate().unwrap();
         let jwks = key.jwks();
-        let server = Server::start_with(|settings| settings.development_jwks = Some(jwks));
+        let server = Server::start_with(|settings| {
+            settings.development_jwks = Some(jwks);
+            change(settings);
+        });
         Self {
             caller: Caller::new(&server),
             server,

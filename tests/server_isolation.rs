@@ -21,22 +21,26 @@ const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
     -----END PUBLIC KEY-----\n";
 
-fn settings(every: Duration) -> IsolationSettings {
+pub(crate) fn settings(every: Duration) -> IsolationSettings {
     IsolationSettings {
         every,
         timeout: Duration::from_mins(2),
         sessions: 4,
         derangements: 3,
+        exhaustive: false,
         control: true,
         auditors: Vec::new(),
         brokers: Vec::new(),
+        rabbitmq_ca: None,
+        products: None,
         waivers: None,
+        baseline: None,
         signer: None,
     }
 }
 
 /// Returns the value of a figure, with its labels as they are written.
-fn figure(metrics: &str, name: &str) -> Option<f64> {
+pub(crate) fn figure(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| {
         let (found, value) = line.rsplit_once(' ')?;
         (found == format!("lerianctl_isolation_{name}")).then(|| value.parse().unwrap())
@@ -44,7 +48,7 @@ fn figure(metrics: &str, name: &str) -> Option<f64> {
 }
 
 /// Waits until `/metrics` says so.
-async fn until(caller: &Caller, what: &str, enough: impl Fn(&str) -> bool) -> String {
+pub(crate) async fn until(caller: &Caller, what: &str, enough: impl Fn(&str) -> bool) -> String {
     let limit = Instant::now() + PATIENCE;
     loop {
         let text = caller.get("/metrics").await.text;
@@ -57,19 +61,19 @@ async fn until(caller: &Caller, what: &str, enough: impl Fn(&str) -> bool) -> St
     }
 }
 
-async fn verdict(caller: &Caller, word: &str) -> String {
+pub(crate) async fn verdict(caller: &Caller, word: &str) -> String {
     let name = format!("verdict{{verdict=\"{word}\"}}");
     until(caller, word, |text| figure(text, &name) == Some(1.0)).await
 }
 
-async fn sql(admin: &PostgresEndpoint, statement: &str) {
+pub(crate) async fn sql(admin: &PostgresEndpoint, statement: &str) {
     let session = admin.connect().await.unwrap();
     session.batch_execute(statement).await.unwrap();
     session.close().await;
 }
 
 /// Returns a tenant's database and login.
-async fn place(caller: &Caller, tenant: &Value) -> (String, String) {
+pub(crate) async fn place(caller: &Caller, tenant: &Value) -> (String, String) {
     let path = format!("/v1/admin/tenants/{}", tenant["id"].as_str().unwrap());
     let record = caller.get(&path).await.expect(200);
     let database = &record["services"][0]["databases"][0];
@@ -86,7 +90,7 @@ async fn actions(caller: &Caller, action: &str, result: &str) -> usize {
         .count()
 }
 
-fn private() -> lerianctl::devstack::temporary::Temporary<PostgresServer> {
+pub(crate) fn private() -> lerianctl::devstack::temporary::Temporary<PostgresServer> {
     Postgres::private()
 }
 
@@ -101,11 +105,11 @@ async fn a_leak_shows_by_itself_and_is_gone_after_the_remedy() {
         server.clusters = vec![cluster("main", &postgres)];
         server.event_redis = None;
         let signer = SigningKey::from_pem(&Secret::new(PRIVATE)).unwrap();
-        server.isolation = Some(IsolationSettings {
+        server.isolation = Some(Box::new(IsolationSettings {
             waivers: Some(waivers.clone()),
             signer: Some(Arc::new(signer)),
             ..settings(Duration::from_secs(2))
-        });
+        }));
     });
     let caller = Caller::new(&server);
     let room = Sandbox::new()

@@ -24,6 +24,9 @@ pub struct IsolationSummary {
     pub because: String,
     /// Findings that count, by severity.
     pub findings: BTreeMap<String, u64>,
+    /// Findings that count and that the baseline does not have; all that count without one.
+    #[serde(default)]
+    pub new_findings: u64,
     /// Findings that are waived.
     pub waived: u64,
     /// Checks, by what they came to.

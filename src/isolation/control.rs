@@ -5,13 +5,14 @@
 //! statements that look at the fleet look at them, and each has to find its breach. A check that
 //! does not, says nothing about the fleet either.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::audit::Refusal;
+use super::catalogue::known;
 use super::model::{Check, Family};
 use super::report::{Control, ControlState};
 use crate::link::postgres::{Gate, PostgresEndpoint};
@@ -28,6 +29,33 @@ const BY_NATURE: &[&str] = &[
     "PG-010", "PG-014", "PG-023", "PG-024", "PG-025", "PG-026", "PG-112", "PG-114",
 ];
 
+/// Where breaches of databases are planted. Who is no superuser acts for the scratch roles meanwhile.
+const PLACES: &[&str] = &[
+    "DO $do$ BEGIN IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN \
+       GRANT {a}, {b}, {bo} TO CURRENT_USER; END IF; END $do$",
+    "CREATE SCHEMA {sa} AUTHORIZATION {a}",
+    "CREATE SCHEMA {sb} AUTHORIZATION {bo}",
+    "CREATE SCHEMA {sx}",
+    "CREATE TABLE {sa}.t (id int, n int)",
+    "CREATE TABLE {sb}.t (id int, n int)",
+];
+
+/// Takes those memberships back: they are a breach of their own.
+const FROM_PLACES: &str = "DO $do$ BEGIN IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN \
+     REVOKE {a}, {b}, {bo} FROM CURRENT_USER; END IF; END $do$";
+
+/// Fails where the statement before it granted nothing: PostgreSQL only warns of that.
+macro_rules! granted {
+    ($database:literal, $right:literal) => {
+        concat!(
+            "DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) x \
+             WHERE d.datname = ", $database, " AND x.privilege_type = '", $right, "' \
+             AND pg_get_userbyid(x.grantee) = '{a}') THEN \
+             RAISE EXCEPTION 'this login may not grant it'; END IF; END $do$"
+        )
+    };
+}
+
 /// Breaches: the checks that have to find it, and how it is made. `{a}` and `{b}` are the logins of
 /// two scratch tenants, `{bo}` the owner role of the second, `{sa}` and `{sb}` their schemas.
 const PLANTS: &[(&[&str], &[&str])] = &[
@@ -40,11 +68,6 @@ const PLANTS: &[(&[&str], &[&str])] = &[
             "CREATE ROLE {s} LOGIN",
             "CREATE ROLE {c} LOGIN",
             "CREATE ROLE {x} LOGIN",
-            "CREATE SCHEMA {sa} AUTHORIZATION {a}",
-            "CREATE SCHEMA {sb} AUTHORIZATION {bo}",
-            "CREATE SCHEMA {sx}",
-            "CREATE TABLE {sa}.t (id int, n int)",
-            "CREATE TABLE {sb}.t (id int, n int)",
         ],
     ),
     // Nothing to make: names, missing things, a shared login and a purged tenant are in the rows.
@@ -58,13 +81,22 @@ const PLANTS: &[(&[&str], &[&str])] = &[
     (&["PG-001"], &["GRANT CONNECT ON DATABASE {db} TO PUBLIC"]),
     (
         &["PG-002", "PG-007"],
-        &["GRANT CONNECT ON DATABASE {db} TO {a}"],
+        &[
+            "GRANT CONNECT ON DATABASE {db} TO {a}",
+            granted!("current_database()", "CONNECT"),
+        ],
     ),
     (&["PG-003"], &["ALTER ROLE {a} CREATEDB"]),
     (&["PG-004"], &["GRANT {bo} TO {a}"]),
     (&["PG-005"], &["GRANT {a}, {bo} TO {x}"]),
     (&["PG-008"], &["ALTER DATABASE {db} OWNER TO {b}"]),
-    (&["PG-009"], &["GRANT CONNECT ON DATABASE template1 TO {a}"]),
+    (
+        &["PG-009"],
+        &[
+            "GRANT CONNECT ON DATABASE template1 TO {a}",
+            granted!("'template1'", "CONNECT"),
+        ],
+    ),
     (&["PG-011"], &["ALTER DATABASE {db} IS_TEMPLATE true"]),
     (
         &["PG-013", "PG-108"],
@@ -111,7 +143,13 @@ const PLANTS: &[(&[&str], &[&str])] = &[
         &["PG-107"],
         &["ALTER DEFAULT PRIVILEGES FOR ROLE {bo} GRANT SELECT ON TABLES TO {a}"],
     ),
-    (&["PG-109"], &["GRANT CREATE ON DATABASE {db} TO {a}"]),
+    (
+        &["PG-109"],
+        &[
+            "GRANT CREATE ON DATABASE {db} TO {a}",
+            granted!("current_database()", "CREATE"),
+        ],
+    ),
     (
         &["PG-111"],
         &[
@@ -268,23 +306,12 @@ async fn plant(session: &Client, checks: &[&'static Check]) -> Result<Control, R
         database: row.get(0),
     };
     session.batch_execute("BEGIN").await.map_err(sql)?;
-    let mut expected: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut refused: BTreeSet<&str> = BTreeSet::new();
-    for (ids, statements) in PLANTS {
-        let script: Vec<String> = statements.iter().map(|text| names.fill(text)).collect();
-        let script = format!("SAVEPOINT planting;{};RELEASE planting", script.join(";"));
-        match session.batch_execute(&script).await {
-            Ok(()) => expected.extend(ids.iter().map(|id| (*id, ""))),
-            Err(error) if ids.is_empty() => return Err(sql(error)),
-            Err(_) => {
-                session
-                    .batch_execute("ROLLBACK TO planting")
-                    .await
-                    .map_err(sql)?;
-                refused.extend(*ids);
-            }
-        }
-    }
+    let mut planting = Planting {
+        session,
+        names: &names,
+        expected: BTreeSet::new(),
+        refused: BTreeSet::new(),
+    };
     let mut control = Control {
         state: ControlState::Detected,
         planted: 0,
@@ -293,40 +320,134 @@ async fn plant(session: &Client, checks: &[&'static Check]) -> Result<Control, R
         uncontrolled: BY_NATURE.iter().map(ToString::to_string).collect(),
         reason: String::new(),
     };
-    let rows = [
-        (Family::Cluster, names.rows(Family::Cluster)),
-        (Family::Database, names.rows(Family::Database)),
-    ];
-    for check in checks {
-        let Some((_, rows)) = rows.iter().find(|(family, _)| *family == check.family) else {
-            continue;
-        };
-        if refused.contains(check.id) {
-            control.uncontrolled.push(check.id.to_owned());
-        }
-        if !expected.contains_key(check.id) {
-            continue;
-        }
-        control.planted += 1;
-        match finds(session, check, rows).await? {
-            Ok(true) => control.detected += 1,
-            Ok(false) => control.missed.push(check.id.to_owned()),
+    let (roles, breaches) = PLANTS.split_at(1);
+    for (_, statements) in roles {
+        planting.plant(statements).await??;
+    }
+    let of_databases = |ids: &[&str]| ids.iter().any(|id| known(id).family == Family::Database);
+    let mut placed = false;
+    // Those of databases first: what is granted for them is a breach of the cluster.
+    if checks.iter().any(|check| check.family == Family::Database) {
+        match planting.plant(PLACES).await? {
+            Ok(()) => {
+                placed = true;
+                planting
+                    .breaches(breaches.iter().filter(|(ids, _)| of_databases(ids)))
+                    .await?;
+                planting
+                    .look(Family::Database, checks, &mut control)
+                    .await?;
+                let back = names.fill(FROM_PLACES);
+                session.batch_execute(&back).await.map_err(sql)?;
+            }
             Err(refusal) => {
-                control.missed.push(check.id.to_owned());
-                control.reason = format!("{}: {}", check.id, refusal.message);
+                let of_databases = checks
+                    .iter()
+                    .filter(|check| check.family == Family::Database);
+                let ids = of_databases.map(|check| check.id.to_owned());
+                control.uncontrolled.extend(ids);
+                control.reason = format!(
+                    "none in a database, because this login may make no schema in {}: {}",
+                    names.database, refusal.message
+                );
             }
         }
     }
+    let of_cluster = |ids: &[&str]| ids.iter().any(|id| known(id).family == Family::Cluster);
+    let rest = breaches
+        .iter()
+        .filter(|(ids, _)| of_cluster(ids) && !(placed && of_databases(ids)));
+    planting.breaches(rest).await?;
+    planting.look(Family::Cluster, checks, &mut control).await?;
     control
         .uncontrolled
         .retain(|id| checks.iter().any(|check| check.id == id));
+    control.uncontrolled.sort();
+    control.uncontrolled.dedup();
     if !control.missed.is_empty() {
         control.state = ControlState::Missed;
     } else if control.detected == 0 {
         control.state = ControlState::Impossible;
-        control.reason = "this login may plant nothing".into();
+        if control.reason.is_empty() {
+            control.reason = "this login may plant nothing".into();
+        }
     }
     Ok(control)
+}
+
+/// Breaches that are being planted, in one transaction.
+struct Planting<'a> {
+    session: &'a Client,
+    names: &'a Names,
+    /// Checks that have to find one.
+    expected: BTreeSet<&'static str>,
+    /// Checks whose breach this login may not plant.
+    refused: BTreeSet<&'static str>,
+}
+
+impl Planting<'_> {
+    /// Runs statements, all or none of them; returns the refusal.
+    async fn plant(&self, statements: &[&str]) -> Result<Result<(), Refusal>, Refusal> {
+        let script: Vec<String> = statements
+            .iter()
+            .map(|text| self.names.fill(text))
+            .collect();
+        let script = format!("SAVEPOINT planting;{};RELEASE planting", script.join(";"));
+        let Err(error) = self.session.batch_execute(&script).await else {
+            return Ok(Ok(()));
+        };
+        self.session
+            .batch_execute("ROLLBACK TO planting")
+            .await
+            .map_err(|error| Refusal::of(&error))?;
+        Ok(Err(Refusal::of(&error)))
+    }
+
+    async fn breaches(
+        &mut self,
+        breaches: impl Iterator<Item = &'static (&'static [&'static str], &'static [&'static str])>,
+    ) -> Result<(), Refusal> {
+        for (ids, statements) in breaches {
+            match self.plant(statements).await? {
+                Ok(()) => self.expected.extend(*ids),
+                Err(_) => self.refused.extend(*ids),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has every check of a family look for what was planted for it.
+    async fn look(
+        &self,
+        family: Family,
+        checks: &[&'static Check],
+        control: &mut Control,
+    ) -> Result<(), Refusal> {
+        let rows = self.names.rows(family);
+        for check in checks.iter().filter(|check| check.family == family) {
+            if self.refused.contains(check.id) {
+                control.uncontrolled.push(check.id.to_owned());
+            }
+            if !self.expected.contains(check.id) {
+                continue;
+            }
+            match finds(self.session, check, &rows).await? {
+                // Who may not look there says nothing about the fleet either.
+                Err(refusal) if refusal.is_privilege() => {
+                    control.uncontrolled.push(check.id.to_owned());
+                    continue;
+                }
+                Ok(true) => control.detected += 1,
+                Ok(false) => control.missed.push(check.id.to_owned()),
+                Err(refusal) => {
+                    control.missed.push(check.id.to_owned());
+                    control.reason = format!("{}: {}", check.id, refusal.message);
+                }
+            }
+            control.planted += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Returns true when the check finds something about the scratch tenants.
@@ -348,6 +469,11 @@ async fn finds(
     Ok(answer
         .map(|rows| !rows.is_empty())
         .map_err(|error| Refusal::of(&error)))
+}
+
+/// Returns true when no transaction can plant a breach for a check, whoever runs it.
+pub(super) fn by_nature(id: &str) -> bool {
+    BY_NATURE.contains(&id)
 }
 
 /// Returns the ids that a breach is planted for.

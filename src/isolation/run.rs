@@ -389,6 +389,9 @@ fn merge_clusters(controls: Vec<Control>, settings: &Settings) -> Control {
     whole.state = ControlState::Detected;
     whole.reason = String::new();
     for control in possible {
+        if whole.reason.is_empty() {
+            whole.reason.clone_from(&control.reason);
+        }
         whole.planted += control.planted;
         whole.detected += control.detected;
         whole.missed.extend(control.missed.iter().cloned());

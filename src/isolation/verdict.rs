@@ -257,6 +257,12 @@ pub fn conclude(
                 format!("no breach could be planted: {}", control.reason),
             );
         }
+        ControlState::Detected if !control.reason.is_empty() => {
+            return (
+                Verdict::Unproven,
+                format!("not every breach could be planted: {}", control.reason),
+            );
+        }
         ControlState::Detected | ControlState::Missed => {}
     }
     let unproven: Vec<&str> = checks

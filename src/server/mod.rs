@@ -43,7 +43,7 @@ use crate::link::redis::RedisEndpoint;
 use crate::provision::Cluster;
 use crate::secret::Secret;
 
-pub use isolation::{IsolationSettings, read_waivers};
+pub use isolation::{IsolationSettings, ProductProbes, read_baseline, read_waivers};
 pub use limits::Limits;
 pub(crate) use service::read_any_cursor;
 pub use tls::{ClientCertificate, ServerTls};
@@ -83,7 +83,7 @@ pub struct ServerSettings {
     /// Certificate and key; plain HTTP without.
     pub tls: Option<ServerTls>,
     /// How isolation is checked on a schedule; not at all without.
-    pub isolation: Option<IsolationSettings>,
+    pub isolation: Option<Box<IsolationSettings>>,
     /// Notified once `/readyz` answers 200 for the first time.
     pub ready: Arc<Notify>,
 }

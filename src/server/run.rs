@@ -94,7 +94,7 @@ pub(super) async fn serve(
         resealing: Resealing::default(),
         reads: Reads::default(),
         checking: Checking {
-            settings: settings.isolation,
+            settings: settings.isolation.map(|boxed| *boxed),
             redis: settings.event_redis.clone(),
             ..Checking::default()
         },

@@ -33,6 +33,7 @@ pub(crate) struct Rabbit {
     pub(crate) amqp: u16,
     pub(crate) amqps: u16,
     pub(crate) http: u16,
+    pub(crate) https: u16,
     pub(crate) password: Secret,
     /// Closed with this process, which ends the node.
     _guardian: Child,
@@ -89,13 +90,15 @@ impl Rabbit {
     fn run(server: &Path, epmd: &Path) -> Self {
         let folder = TemporaryFolder::new(&std::env::temp_dir(), None).expect("a folder");
         let at = folder.path().display().to_string();
-        let (amqp, amqps, http) = (free_port(), free_port(), free_port());
+        let (amqp, amqps, http, https) = (free_port(), free_port(), free_port(), free_port());
         let password = Secret::generate();
         let settings = format!(
             "listeners.tcp.1 = 127.0.0.1:{amqp}\nlisteners.ssl.1 = 127.0.0.1:{amqps}\n\
              ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server-key.pem\n\
              ssl_options.verify = verify_none\nmanagement.tcp.port = {http}\n\
-             management.tcp.ip = 127.0.0.1\ndefault_user = admin\ndefault_pass = {}\n",
+             management.tcp.ip = 127.0.0.1\nmanagement.ssl.port = {https}\n\
+             management.ssl.ip = 127.0.0.1\nmanagement.ssl.certfile = {at}/server.pem\n\
+             management.ssl.keyfile = {at}/server-key.pem\ndefault_user = admin\ndefault_pass = {}\n",
             password.expose()
         );
         let write = |name: &str, text: &str| {
@@ -147,6 +150,7 @@ impl Rabbit {
             amqp,
             amqps,
             http,
+            https,
             password,
             _guardian: guardian,
             _folder: folder,
@@ -172,6 +176,15 @@ impl Rabbit {
             "http://admin:{}@127.0.0.1:{}",
             self.password.expose(),
             self.http
+        )
+    }
+
+    /// Returns its address over TLS, whose certificate is for `localhost`.
+    pub(crate) fn secure_url(&self) -> String {
+        format!(
+            "https://admin:{}@localhost:{}",
+            self.password.expose(),
+            self.https
         )
     }
 

@@ -161,6 +161,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("isolation.attestation.md"),
     ),
     (
+        "isolation.certificates",
+        include_str!("isolation.certificates.md"),
+    ),
+    (
         "isolation.inventory",
         include_str!("isolation.inventory.md"),
     ),

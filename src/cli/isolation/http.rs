@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
-use crate::isolation::http::{Manager, Recipe, Side, Signer, Target};
+use crate::isolation::http::{Manager, Plan, Recipe, Side, Signer, Target};
 use crate::isolation::inventory::Inventory;
 use crate::secret::Secret;
 
@@ -75,10 +75,14 @@ pub(super) struct HttpArgs {
 
     /// What a recipe needs to know of a tenant, as `a.NAME=VALUE` or `b.NAME=VALUE`
     #[arg(long, value_name = "SIDE.NAME=VALUE", value_parser = variable)]
-    recipe_variable: Vec<(usize, String, String)>,
+    recipe_variable: Vec<RecipeVariable>,
 }
 
-fn variable(text: &str) -> Result<(usize, String, String), String> {
+/// A tenant's number, and what a recipe needs to know of it.
+pub type RecipeVariable = (usize, String, String);
+
+/// Understands `a.NAME=VALUE`.
+pub fn variable(text: &str) -> Result<RecipeVariable, String> {
     let (place, value) = text
         .split_once('=')
         .ok_or("must be a.NAME=VALUE or b.NAME=VALUE")?;
@@ -105,29 +109,13 @@ impl HttpArgs {
         if !self.asked() {
             return Ok(Vec::new());
         }
+        let side = |at, file: &Option<PathBuf>, name: &Option<String>| {
+            self.side(run, at, file.as_deref(), name.as_deref())
+        };
         let sides = [
-            self.side(
-                run,
-                0,
-                self.token_a_file.as_deref(),
-                self.token_a_variable.as_deref(),
-                inventory,
-            )?,
-            self.side(
-                run,
-                1,
-                self.token_b_file.as_deref(),
-                self.token_b_variable.as_deref(),
-                inventory,
-            )?,
+            side(0, &self.token_a_file, &self.token_a_variable)?,
+            side(1, &self.token_b_file, &self.token_b_variable)?,
         ];
-        if sides[0].id() == sides[1].id() {
-            return Err(Failure::new(
-                Kind::Usage,
-                "isolation.same_tenant",
-                "both tokens are of the same tenant, so there is nobody to be kept apart",
-            ));
-        }
         let read = |path: &Option<PathBuf>, what| match path {
             Some(path) => run.read_secret(path, what).map(Some),
             None => Ok(None),
@@ -156,38 +144,22 @@ impl HttpArgs {
             }),
             None => None,
         };
-        let manager = manager.filter(|manager| !manager.key.is_empty());
-        let mut targets = Vec::new();
-        for name in &self.recipe {
-            let mut recipe = recipe(run, name)?;
-            if let Some(address) = &self.jwks {
-                recipe.jwks = Some(address.to_string());
-            }
-            let base = match &self.product_url {
-                Some(url) => url.clone(),
-                None => recipe
-                    .base
-                    .parse()
-                    .map_err(|error| unusable(name, &error))?,
-            };
-            refuse_plain(&base)?;
-            let mut manager = manager.clone();
-            if let Some(manager) = &mut manager {
-                manager.other_services = others(inventory, &sides[1].id(), &recipe.service);
-            }
-            targets.push(Target {
-                base,
-                sides: sides.clone(),
-                writes: self.probe_writes,
-                requests: self.http_requests,
-                suspended: suspended.clone(),
-                signer: signer.clone(),
-                manager,
-                inner_names: inner_names(inventory),
-                recipe,
-            });
-        }
-        Ok(targets)
+        let plan = Plan {
+            products: products(
+                run,
+                &self.recipe,
+                self.product_url.as_ref(),
+                self.jwks.as_ref(),
+            )?,
+            sides,
+            writes: self.probe_writes,
+            requests: self.http_requests,
+            suspended,
+            signer,
+            manager: manager.filter(|manager| !manager.key.is_empty()),
+        };
+        refuse_one_tenant(&plan)?;
+        Ok(plan.targets(inventory))
     }
 
     fn side(
@@ -196,9 +168,8 @@ impl HttpArgs {
         at: usize,
         file: Option<&Path>,
         name: Option<&str>,
-        inventory: &Inventory,
     ) -> Result<Side, Failure> {
-        let what = ["the first tenant's token", "the second tenant's token"][at];
+        let what = WHOSE[at];
         let token = match (file, name) {
             (Some(path), _) => run.read_secret(path, what)?,
             (None, Some(name)) => {
@@ -216,26 +187,69 @@ impl HttpArgs {
                 ));
             }
         };
-        let of_side = self
-            .recipe_variable
-            .iter()
-            .filter(|(side, _, _)| *side == at);
-        let variables: BTreeMap<String, String> = of_side
-            .map(|(_, name, value)| (name.clone(), value.clone()))
-            .collect();
-        let mut side = Side::new(token, variables).map_err(|reason| {
-            Failure::new(
-                Kind::Usage,
-                "isolation.token",
-                format!("{what} cannot be used: {reason}"),
-            )
-        })?;
-        let id = side.id();
-        if let Some(store) = inventory.stores.iter().find(|store| store.tenant_id == id) {
-            side.name.clone_from(&store.tenant);
-        }
-        Ok(side)
+        side_of(at, token, &self.recipe_variable)
     }
+}
+
+/// What the tokens are called in messages.
+pub const WHOSE: [&str; 2] = ["the first tenant's token", "the second tenant's token"];
+
+/// Returns a tenant that may be probed.
+pub fn side_of(at: usize, token: Secret, variables: &[RecipeVariable]) -> Result<Side, Failure> {
+    Side::new(token, of_side(at, variables)).map_err(|reason| {
+        Failure::new(
+            Kind::Usage,
+            "isolation.token",
+            format!("{} cannot be used: {reason}", WHOSE[at]),
+        )
+    })
+}
+
+/// Returns what recipes need to know of one of the tenants.
+pub fn of_side(at: usize, variables: &[RecipeVariable]) -> BTreeMap<String, String> {
+    variables
+        .iter()
+        .filter(|(side, _, _)| *side == at)
+        .map(|(_, name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Refuses two tokens of one tenant.
+pub fn refuse_one_tenant(plan: &Plan) -> Result<(), Failure> {
+    if plan.is_of_one_tenant() {
+        return Err(Failure::new(
+            Kind::Usage,
+            "isolation.same_tenant",
+            "both tokens are of the same tenant, so there is nobody to be kept apart",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the recipes, and tells where each product is.
+pub fn products(
+    run: &Invocation,
+    names: &[String],
+    base: Option<&Url>,
+    jwks: Option<&Url>,
+) -> Result<Vec<(Recipe, Url)>, Failure> {
+    let mut products = Vec::new();
+    for name in names {
+        let mut recipe = recipe(run, name)?;
+        if let Some(address) = jwks {
+            recipe.jwks = Some(address.to_string());
+        }
+        let base = match base {
+            Some(url) => url.clone(),
+            None => recipe
+                .base
+                .parse()
+                .map_err(|error| unusable(name, &error))?,
+        };
+        refuse_plain(&base)?;
+        products.push((recipe, base));
+    }
+    Ok(products)
 }
 
 fn recipe(run: &Invocation, name: &str) -> Result<Recipe, Failure> {
@@ -286,30 +300,4 @@ fn refuse_plain(base: &Url) -> Result<(), Failure> {
         ),
     )
     .hint("use https://, or forward a port of this machine to the product"))
-}
-
-/// Returns the services of a tenant besides `service`.
-fn others(inventory: &Inventory, tenant: &str, service: &str) -> Vec<String> {
-    let stores = inventory.stores.iter();
-    let other = stores.filter(|store| store.tenant_id == tenant && store.service != service);
-    let mut services: Vec<String> = other.map(|store| store.service.clone()).collect();
-    services.sort();
-    services.dedup();
-    services.retain(|service| !service.is_empty());
-    services
-}
-
-/// Names that a caller of a product has no business to know.
-fn inner_names(inventory: &Inventory) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for store in &inventory.stores {
-        names.extend([store.database.clone(), store.login.clone()]);
-        names.extend(store.schema.clone());
-        if !store.is_local() {
-            names.push(store.host.clone());
-        }
-    }
-    names.sort();
-    names.dedup();
-    names
 }

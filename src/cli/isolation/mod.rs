@@ -5,7 +5,7 @@ pub mod diff;
 pub mod explain;
 pub mod fix;
 pub mod fleet;
-mod http;
+pub mod http;
 pub mod list;
 mod products;
 pub mod rabbitmq;

@@ -1,13 +1,13 @@
 //! Which RabbitMQ is looked at, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
 use crate::isolation::rabbitmq::{Management, Options};
-use crate::link::LinkError;
+use crate::link::{LinkError, tls};
 
 /// Largest file of certificates.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -37,19 +37,31 @@ pub struct RabbitmqArgs {
 impl RabbitmqArgs {
     /// Returns how RabbitMQ is looked at.
     pub(super) fn options(&self, run: &Invocation) -> Result<Options, Failure> {
-        let ca = match &self.rabbitmq_ca_file {
-            Some(path) => {
-                let bytes = run.read_input(path, FILE_BYTES, "the certificates")?;
-                Some(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            None => None,
-        };
+        let ca = certificates(run, self.rabbitmq_ca_file.as_deref())?;
         Ok(Options {
             brokers: brokers(run, &self.rabbitmq_url_file, ca.as_deref())?,
             trusted: self.rabbitmq_trusted.clone(),
             ca_pem: ca,
         })
     }
+}
+
+/// Reads certificates to trust, of which there has to be one.
+pub fn certificates(run: &Invocation, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = file else { return Ok(None) };
+    let bytes = run.read_input(path, FILE_BYTES, "the certificates")?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    // Told whatever the address is: with plain HTTP nobody else would read them.
+    tls::client_config(Some(&text)).map_err(|error| {
+        Failure::new(
+            Kind::Usage,
+            "isolation.certificates",
+            format!("`{}` holds no certificates to trust", path.display()),
+        )
+        .cause(error)
+        .hint("name a PEM file with the certificate of the authority")
+    })?;
+    Ok(Some(text))
 }
 
 /// Reads the addresses of management interfaces.

@@ -1,11 +1,12 @@
 //! Flags of `server start` about the check of isolation that the server runs by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::probes::ProbeArgs;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
@@ -14,7 +15,18 @@ use crate::cli::isolation::{rabbitmq, written};
 use crate::config::variables::{SERVER_ISOLATION_EVERY, SERVER_ISOLATION_POSTGRES_URL};
 use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
-use crate::server::{IsolationSettings, read_waivers};
+use crate::server::{IsolationSettings, read_baseline, read_waivers};
+
+/// Returns the failure of a baseline that cannot be used.
+fn bad_baseline(path: &Path, reason: String) -> Failure {
+    Failure::new(
+        Kind::Usage,
+        "isolation.report",
+        format!("`{}` is not a report of isolation check", path.display()),
+    )
+    .cause(reason)
+    .hint("give what `lerianctl isolation check -o json` printed")
+}
 
 /// Shortest time between two checks.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -22,10 +34,6 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The check of isolation on a schedule.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Check of isolation")]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the names are those of the flags"
-)]
 pub struct IsolationArgs {
     /// Check isolation by itself, this often; of several servers on one registry one does. Off
     /// when absent [variable: LERIANCTL_SERVER_ISOLATION_EVERY]
@@ -44,6 +52,10 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     isolation_derangements: u32,
 
+    /// Try every pair of tenants, and look at every key of Redis; give `--isolation-timeout` the time
+    #[arg(long, conflicts_with = "isolation_derangements")]
+    isolation_exhaustive: bool,
+
     /// File with the postgres:// URL of a login that reads catalogues and plants breaches, one per
     /// cluster [default: the login that provisions] [variable: LERIANCTL_SERVER_ISOLATION_POSTGRES_URL]
     #[arg(long, value_name = "FILE")]
@@ -57,13 +69,24 @@ pub struct IsolationArgs {
     #[arg(long, value_name = "FILE")]
     isolation_rabbitmq_url_file: Vec<PathBuf>,
 
+    /// Certificates to trust for RabbitMQ, PEM: the management interface, and AMQP over TLS
+    #[arg(long, value_name = "FILE")]
+    isolation_rabbitmq_ca_file: Option<PathBuf>,
+
     /// File of findings that somebody answers for; read again before each check
     #[arg(long, value_name = "FILE")]
     isolation_waivers: Option<PathBuf>,
 
+    /// Earlier report (-o json); only what it does not have fails; read again before each check
+    #[arg(long, value_name = "FILE")]
+    isolation_baseline: Option<PathBuf>,
+
     /// Sign each report with this Ed25519 key (PEM)
     #[arg(long, value_name = "FILE")]
     isolation_sign_key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    probes: ProbeArgs,
 }
 
 impl IsolationArgs {
@@ -99,6 +122,10 @@ impl IsolationArgs {
         if let Some(path) = &self.isolation_waivers {
             read_waivers(path).map_err(|reason| bad_waivers(path, reason))?;
         }
+        if let Some(path) = &self.isolation_baseline {
+            read_baseline(path).map_err(|reason| bad_baseline(path, reason))?;
+        }
+        let ca = rabbitmq::certificates(run, self.isolation_rabbitmq_ca_file.as_deref())?;
         let signer = match &self.isolation_sign_key_file {
             Some(path) => Some(Arc::new(written::signing_key(run, path)?)),
             None => None,
@@ -108,10 +135,14 @@ impl IsolationArgs {
             timeout: self.isolation_timeout,
             sessions: usize::from(self.isolation_jobs),
             derangements: self.isolation_derangements,
+            exhaustive: self.isolation_exhaustive,
             control: !self.isolation_no_control,
             auditors,
-            brokers: rabbitmq::brokers(run, &self.isolation_rabbitmq_url_file, None)?,
+            brokers: rabbitmq::brokers(run, &self.isolation_rabbitmq_url_file, ca.as_deref())?,
+            rabbitmq_ca: ca,
+            products: self.probes.probes(run)?,
             waivers: self.isolation_waivers.clone(),
+            baseline: self.isolation_baseline.clone(),
             signer,
         }))
     }

@@ -9,6 +9,7 @@ pub mod isolation;
 pub mod master;
 pub mod migrate;
 pub mod place;
+mod probes;
 pub mod rekey;
 pub mod restore;
 pub mod run;

@@ -132,7 +132,7 @@ pub fn start(run: &Invocation, args: &StartArgs) -> Result<(), Failure> {
         },
         limits: args.limits.limits(),
         tls,
-        isolation: args.isolation.settings(run)?,
+        isolation: args.isolation.settings(run)?.map(Box::new),
         ready: Arc::default(),
     };
     if settings.event_redis.is_none() {

@@ -12,6 +12,7 @@ mod forge;
 mod load;
 mod objects;
 mod outcome;
+mod plan;
 mod recipe;
 mod session;
 mod talk;
@@ -25,6 +26,7 @@ use url::Url;
 pub use control::run as run_control;
 pub use forge::Signer;
 pub use outcome::Outcome;
+pub use plan::Plan;
 pub use recipe::{Collection, Recipe, VERSION};
 
 use super::model::Check;

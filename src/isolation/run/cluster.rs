@@ -20,8 +20,11 @@ use crate::isolation::products::Room;
 use crate::isolation::report::{ClusterFacts, Coverage};
 use crate::link::postgres::{Gate, PostgresEndpoint, Session};
 
-/// Checks that want more rights than a plain login has; without them they are skipped.
+/// Checks that want more rights than a plain login has; without them they prove nothing.
 const PRIVILEGED: &[&str] = &["PG-014", "PG-015"];
+
+/// Check that sees nothing where the addresses of others' sessions are hidden.
+const ADDRESSES: &str = "PG-024";
 
 /// Checks that are asked again at the end.
 const AGAIN: [&str; 2] = ["PG-002", "PG-007"];
@@ -45,6 +48,8 @@ pub(super) struct Cluster {
     room: Room,
     recovering: bool,
     started: String,
+    /// Whether the reader sees the sessions of others as a whole.
+    sees_sessions: bool,
     versions: Vec<Applied>,
     first: BTreeMap<&'static str, Vec<Raw>>,
     /// Roles by each of their members, as far as the membership conveys anything.
@@ -88,6 +93,7 @@ impl Cluster {
             room: Room::default(),
             recovering: false,
             started: String::new(),
+            sees_sessions: false,
             versions: Vec::new(),
             first: BTreeMap::new(),
             memberships: BTreeMap::new(),
@@ -242,7 +248,8 @@ impl Cluster {
             (answers, meeting)
         };
         let of_databases = self.databases(settings, progress);
-        // Statements about all pairs take long in large clusters; the databases need not wait.
+        // Statements about all pairs take long in large clusters; the databases need not wait. With
+        // one place they have to: it is the cluster's session that holds it.
         let ((answers, meeting), databases) = if self.gate.bound() > 1 {
             join(of_cluster, of_databases).await
         } else {
@@ -312,7 +319,8 @@ impl Cluster {
                 "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
                  current_setting('max_connections')::bigint, \
                  current_setting('superuser_reserved_connections')::bigint, pg_is_in_recovery(), \
-                 pg_postmaster_start_time()::text",
+                 pg_postmaster_start_time()::text, \
+                 pg_has_role('pg_read_all_stats', 'USAGE')",
                 &[],
             )
             .await
@@ -325,6 +333,7 @@ impl Cluster {
         };
         self.recovering = row.get(4);
         self.started = row.get(5);
+        self.sees_sessions = row.get(6);
         let marks = "SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid') FROM pg_roles r \
                      WHERE shobj_description(r.oid, 'pg_authid') LIKE 'lerianctl/1 kind=tenant %'";
         let marked = session.query_typed(marks, &[]).await.map_err(refused)?;
@@ -426,6 +435,13 @@ impl Cluster {
                     let read = |raw: &Raw| Applied::read(&self.stores, database, raw);
                     self.versions.extend(raw.iter().flat_map(read));
                 }
+                Ok(_) if check.id == ADDRESSES && !self.sees_sessions => {
+                    let reason = format!(
+                        "{} does not see the addresses of others' sessions: GRANT pg_monitor",
+                        self.facts.reader
+                    );
+                    tallies.unproven(check.id, reason);
+                }
                 Ok(raw) => {
                     tallies.looked(check.id, 1);
                     if AGAIN.contains(&check.id) {
@@ -438,7 +454,7 @@ impl Cluster {
                     tallies.find(findings);
                 }
                 Err(refusal) if refusal.is_privilege() && PRIVILEGED.contains(&check.id) => {
-                    tallies.skip(
+                    tallies.unproven(
                         check.id,
                         format!("{} may not look: {}", self.facts.reader, refusal.message),
                     );

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Settings;
+use crate::isolation::control;
 use crate::isolation::http;
 use crate::isolation::inventory::Store;
 use crate::isolation::live::Outcome;
@@ -80,6 +81,11 @@ impl Tallies {
     /// Notes that the reader may not look there, or that it does not apply.
     pub(super) fn skip(&mut self, id: &'static str, reason: impl Into<String>) {
         self.of(id).skipped.push(reason.into());
+    }
+
+    /// Notes that the reader sees too little there to find anything.
+    pub(super) fn unproven(&mut self, id: &'static str, reason: impl Into<String>) {
+        self.of(id).unproven.push(reason.into());
     }
 
     /// Takes what the checks of another kind of server came to; returns the servers.
@@ -215,7 +221,8 @@ impl Tallies {
                 .count();
             let (verdict, reason) = conclude(check, &tally, count, control);
             let silent = reason.is_empty() || reason == NOT_ASKED;
-            if matches!(verdict, Verdict::Skipped | Verdict::Error) && !silent {
+            let blind = check.sql.is_some() && !tally.unproven.is_empty();
+            if (matches!(verdict, Verdict::Skipped | Verdict::Error) || blind) && !silent {
                 not_tested.insert(NotTested {
                     what: format!("{} · {}", check.id, check.title),
                     why: reason.clone(),
@@ -300,10 +307,12 @@ fn conclude(check: &Check, tally: &Tally, findings: usize, control: &Control) ->
         return (Verdict::Unproven, share);
     }
     if asked && control.uncontrolled.iter().any(|id| id == check.id) {
-        return (
-            Verdict::Holds,
-            "no breach of this kind could be planted".into(),
-        );
+        let verdict = if control::by_nature(check.id) {
+            Verdict::Holds
+        } else {
+            Verdict::Unproven
+        };
+        return (verdict, "no breach of this kind could be planted".into());
     }
     (Verdict::Holds, String::new())
 }

@@ -46,6 +46,7 @@ pub(crate) struct IsolationFigures {
     standing: Family<OfVerdict, Gauge>,
     findings: Family<OfSeverity, Gauge>,
     checks: Family<OfVerdict, Gauge>,
+    new: Gauge,
     waived: Gauge,
     not_tested: Gauge,
     tenants: Gauge,
@@ -69,6 +70,11 @@ impl IsolationFigures {
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
             figures.register(format!("isolation_{name}"), help, gauge.clone());
         };
+        gauge(
+            "new_findings",
+            "Findings of the last check that count and that the baseline does not have",
+            &self.new,
+        );
         gauge(
             "waived",
             "Findings of the last check that are waived",
@@ -179,6 +185,7 @@ impl IsolationFigures {
         self.began.set(began);
         self.age.set((now.as_second() - began).max(0));
         let Some(last) = last else { return };
+        self.new.set(whole(last.new_findings));
         self.waived.set(whole(last.waived));
         self.not_tested.set(whole(last.not_tested));
         self.tenants.set(whole(last.tenants));

@@ -6,6 +6,7 @@
 //! what it plants as a control is rolled back with its session.
 
 mod figures;
+mod files;
 mod fleet;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 pub(crate) use figures::IsolationFigures;
+pub use files::{ProductProbes, read_baseline, read_waivers};
 
 use super::audit::Trail;
 use super::error::ApiError;
@@ -41,8 +43,6 @@ use crate::link::redis::RedisEndpoint;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a failure of the registry.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Largest file of waivers in bytes.
-const WAIVER_BYTES: u64 = 1024 * 1024;
 /// Name of the report in its attestation.
 const REPORT_NAME: &str = "isolation-report.json";
 
@@ -57,6 +57,8 @@ pub struct IsolationSettings {
     pub sessions: usize,
     /// Random derangements that tenants' logins try.
     pub derangements: u32,
+    /// Whether they try every pair, and every key of Redis is looked at.
+    pub exhaustive: bool,
     /// Whether breaches are planted, in transactions that are rolled back.
     pub control: bool,
     /// Logins that read catalogues and plant breaches, one per cluster; those that provision where
@@ -64,10 +66,36 @@ pub struct IsolationSettings {
     pub auditors: Vec<PostgresEndpoint>,
     /// Management interfaces of RabbitMQ.
     pub brokers: Vec<Management>,
+    /// Certificates to trust where products reach RabbitMQ over TLS, PEM.
+    pub rabbitmq_ca: Option<String>,
+    /// Running products to probe.
+    pub products: Option<ProductProbes>,
     /// File of findings that somebody answers for; read before each check.
     pub waivers: Option<PathBuf>,
+    /// Earlier report, read before each check; only what it does not have fails.
+    pub baseline: Option<PathBuf>,
     /// Key that signs reports.
     pub signer: Option<Arc<SigningKey>>,
+}
+
+impl IsolationSettings {
+    /// Returns how a run is made, before what is read for it.
+    fn of_run(&self, redis: Option<&RedisEndpoint>) -> Settings {
+        let target = |endpoint: &RedisEndpoint| Target {
+            endpoint: endpoint.clone(),
+            events: true,
+        };
+        let mut how = Settings::new(now());
+        how.jobs = self.sessions;
+        how.derangements = self.derangements;
+        how.exhaustive = self.exhaustive;
+        how.control = self.control;
+        how.redis.targets = redis.map(target).into_iter().collect();
+        how.redis.keys = (!self.exhaustive).then_some(redis::SAMPLE);
+        how.rabbitmq.brokers.clone_from(&self.brokers);
+        how.rabbitmq.ca_pem.clone_from(&self.rabbitmq_ca);
+        how
+    }
 }
 
 /// State of the check in this server.
@@ -126,7 +154,7 @@ async fn once(
             told(before.last.as_ref(), &outcome);
             record.result = outcome.verdict.to_string();
             record.detail = Some(format!("run {run}: {}", outcome.headline()));
-            let (summary, stored) = written(&outcome, settings.signer.as_deref());
+            let (summary, stored) = written(&outcome, settings);
             CheckEnd::Done(Box::new(summary), stored)
         }
         Ended::Failed(reason) => {
@@ -244,6 +272,12 @@ async fn check(
         None => Waivers::default(),
         Some(path) => read_waivers(path)?,
     };
+    let baseline = match &settings.baseline {
+        None => Vec::new(),
+        Some(path) => read_baseline(path)?,
+    };
+    let probes = settings.products.as_ref();
+    let plan = probes.map(ProductProbes::plan).transpose()?;
     let mut record = crate::audit::draft(actions::ISOLATION_CHECK, now());
     "begun".clone_into(&mut record.result);
     record.detail = Some(format!(
@@ -255,44 +289,19 @@ async fn check(
     inventory.rotation_grace = Some(tenancy.rotation_grace);
     let redis = tenancy.checking.redis.as_ref();
     inventory.event_redis = redis.map(RedisEndpoint::address);
-    let mut how = Settings::new(now());
-    how.jobs = settings.sessions;
-    how.derangements = settings.derangements;
-    how.control = settings.control;
+    let mut how = settings.of_run(redis);
     how.waivers = waivers;
+    how.baseline = baseline;
+    how.http = plan.map_or_else(Vec::new, |plan| plan.targets(&inventory));
     how.auditors = if settings.auditors.is_empty() {
         let clusters = tenancy.clusters.iter();
         clusters.map(fleet::as_handed_out).collect()
     } else {
         settings.auditors.clone()
     };
-    how.redis = redis::Options {
-        targets: redis
-            .map(|endpoint| Target {
-                endpoint: endpoint.clone(),
-                events: true,
-            })
-            .into_iter()
-            .collect(),
-        keys: Some(redis::SAMPLE),
-        ..redis::Options::default()
-    };
-    how.rabbitmq.brokers.clone_from(&settings.brokers);
     let mut outcome = run(&inventory, &how, &|_, _, _| ()).await;
     run_id.clone_into(&mut outcome.run);
     Ok(outcome)
-}
-
-/// Reads a file of waivers.
-pub fn read_waivers(path: &std::path::Path) -> Result<Waivers, String> {
-    use std::io::Read as _;
-    let failed = |reason: String| format!("the waivers in `{}`: {reason}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut text = String::new();
-    file.take(WAIVER_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|error| failed(error.to_string()))?;
-    Waivers::parse(&text).map_err(failed)
 }
 
 /// Says when the verdict is another one than before.
@@ -312,10 +321,10 @@ fn told(before: Option<&IsolationSummary>, outcome: &Isolation) {
 }
 
 /// Writes a report as it is kept, with its attestation, and what it comes to.
-fn written(outcome: &Isolation, signer: Option<&SigningKey>) -> (IsolationSummary, StoredReport) {
+fn written(outcome: &Isolation, settings: &IsolationSettings) -> (IsolationSummary, StoredReport) {
     let bar = Bar {
         fail_on: crate::isolation::model::Severity::Low,
-        only_new: false,
+        only_new: settings.baseline.is_some(),
     };
     // The form of `-o json`.
     let mut document = json!({
@@ -330,7 +339,7 @@ fn written(outcome: &Isolation, signer: Option<&SigningKey>) -> (IsolationSummar
         document.extend(keys);
     }
     let report = document.to_string();
-    let attestation = signer.and_then(|key| {
+    let attestation = settings.signer.as_deref().and_then(|key| {
         let envelope = attest::sign(key, REPORT_NAME, report.as_bytes(), outcome, now());
         serde_json::to_string(&envelope).ok()
     });
@@ -339,6 +348,8 @@ fn written(outcome: &Isolation, signer: Option<&SigningKey>) -> (IsolationSummar
         *checks.entry(check.verdict.to_string()).or_default() += 1;
     }
     let coverage = &outcome.coverage;
+    let new = outcome.findings.iter();
+    let new = new.filter(|finding| finding.counts() && !finding.known);
     let summary = IsolationSummary {
         run: outcome.run.clone(),
         started_at: outcome.started_at,
@@ -350,6 +361,7 @@ fn written(outcome: &Isolation, signer: Option<&SigningKey>) -> (IsolationSummar
             .iter()
             .map(|(severity, count)| (severity.to_string(), *count as u64))
             .collect(),
+        new_findings: new.count() as u64,
         waived: outcome.waived().count() as u64,
         checks,
         not_tested: outcome.not_tested.len() as u64,
@@ -466,12 +478,31 @@ mod tests {
             timeout,
             sessions: 4,
             derangements: 3,
+            exhaustive: false,
             control: true,
             auditors: Vec::new(),
             brokers: Vec::new(),
+            rabbitmq_ca: None,
+            products: None,
             waivers: None,
+            baseline: None,
             signer: None,
         }
+    }
+
+    #[test]
+    fn exhaustive_is_every_pair_and_every_key() {
+        let mut how = settings(Duration::from_hours(1), Duration::from_mins(30));
+        how.rabbitmq_ca = Some("an authority".into());
+        let run = how.of_run(None);
+        assert_eq!(
+            (run.exhaustive, run.redis.keys),
+            (false, Some(redis::SAMPLE))
+        );
+        assert_eq!(run.rabbitmq.ca_pem, how.rabbitmq_ca);
+        how.exhaustive = true;
+        let run = how.of_run(None);
+        assert_eq!((run.exhaustive, run.redis.keys), (true, None));
     }
 
     #[test]
@@ -481,10 +512,11 @@ mod tests {
             settings,
             ..Checking::default()
         };
-        let on = checking(Some(settings(hour, half)));
+        let how = settings(hour, half);
+        let on = checking(Some(how.clone()));
         let at = |minutes: i64| {
             let outcome = crate::isolation::render::tests::marked();
-            let (mut summary, stored) = written(&outcome, None);
+            let (mut summary, stored) = written(&outcome, &how);
             assert!(stored.report.contains("\"kind\":\"IsolationReport\""));
             summary.started_at = now() - jiff::SignedDuration::from_mins(minutes);
             CheckState {

@@ -5,7 +5,7 @@
 -- why: With `trust` the name of another tenant's login is enough. In the ExtraReplica disclosure a rule
 --   that was too loose opened replication across customers.
 -- looks: pg_hba_file_rules. Only superusers and roles that were granted it may read it; where the check
---   is refused it is skipped and says so, and PG-201 tries a wrong password instead.
+--   is refused it proves nothing, and PG-217 tries a wrong password at least.
 -- remedy: Write `scram-sha-256` in the line of pg_hba.conf that the finding names, then
 --   SELECT pg_reload_conf();
 SELECT CASE WHEN h.error IS NOT NULL THEN 'medium' WHEN h.auth_method = 'trust' THEN 'critical' END,

@@ -3,7 +3,7 @@
 -- peach: authentication
 -- claim: The passwords of tenants' logins are kept as SCRAM-SHA-256 with at least 4096 rounds.
 -- why: An MD5 verifier is as good as the password to whoever reads it, in a backup for instance.
--- looks: pg_authid, which only superusers may read; where it is refused the check is skipped and says so.
+-- looks: pg_authid, which only superusers may read; where it is refused, nothing is proved.
 -- remedy: Set password_encryption = 'scram-sha-256', then give the login a new password
 --   (`lerianctl tenant rotate acme`).
 SELECT CASE WHEN a.rolpassword IS NULL THEN 'info' END,

@@ -4,7 +4,7 @@
 -- claim: Every session of a tenant that comes over the network is encrypted.
 -- why: Whoever sees the packets sees the rows, and can put in others.
 -- looks: pg_stat_ssl for the sessions of the tenants' roles. Unix sockets and loopback do not count.
---   Without pg_monitor the addresses of others are hidden, and then nothing is found.
+--   Without pg_monitor the addresses of others are hidden, and then it is unproven.
 -- remedy: Hand out sslmode=verify-full, and write hostssl instead of host in pg_hba.conf.
 SELECT NULL, ARRAY[a.usename::text], array_agg(DISTINCT i.tenant), 'role ' || a.usename,
   count(DISTINCT a.pid) || ' sessions without TLS, from ' || min(host(a.client_addr)),

@@ -11,6 +11,6 @@ SELECT NULL, ARRAY[r.rolname::text], array_agg(DISTINCT i.tenant), 'role ' || r.
   count(DISTINCT a.pid) || ' sessions, and it may not log in any more',
   format('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %L;', r.rolname)
 FROM inv i JOIN pg_roles r ON r.rolname = i.role JOIN pg_stat_activity a ON a.usesysid = r.oid
-WHERE i.status = 'active' AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
+WHERE i.status = 'active' AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.pid <> pg_backend_pid()
   AND (NOT r.rolcanlogin OR r.rolvaliduntil < now())
 GROUP BY r.rolname
