@@ -73,6 +73,7 @@ mod sample_service;
 mod schema_output;
 mod server_active;
 mod server_archive;
+mod server_bootstrap;
 mod server_chaos;
 mod server_contract;
 mod server_crash;
