@@ -37,6 +37,7 @@ mod fuzz_corpora;
 mod generated;
 mod interop_official;
 mod isolation_bound;
+mod isolation_canary;
 mod isolation_command;
 mod isolation_fleet;
 mod isolation_honesty;
