@@ -1,6 +1,6 @@
 //! Several servers on one registry: who asks after a change was acknowledged anywhere never sees
 //! what was before it, and gets no answer rather than an old one. One that hangs does not stop the
-//! others.
+//! others. So it is for busy servers too, which rely on a lease.
 
 use std::time::Duration;
 
@@ -152,6 +152,53 @@ impl Stage {
     }
 }
 
+/// Callers who ask the second server over and over.
+struct Rush(Vec<tokio::task::AbortHandle>);
+
+impl Rush {
+    /// Begins, and waits until the server relies on a lease.
+    async fn upon(stage: &Stage) -> Self {
+        let begin = || {
+            let (caller, tenant) = (Caller::new(&stage.servers[1]), stage.tenant.clone());
+            let asking = async move {
+                loop {
+                    caller.connections(&tenant, "tracer").await;
+                }
+            };
+            tokio::spawn(asking).abort_handle()
+        };
+        let rush = Self((0..32).map(|_| begin()).collect());
+        stage.leased().await;
+        rush
+    }
+}
+
+impl Drop for Rush {
+    fn drop(&mut self) {
+        for caller in &self.0 {
+            caller.abort();
+        }
+    }
+}
+
+impl Stage {
+    /// Waits until the second server has taken another lease.
+    async fn leased(&self) {
+        let caller = Caller::new(&self.servers[1]);
+        let taken = async || {
+            let text = caller.get("/metrics").await.text;
+            let name = "lerianctl_freshness_leases_total{result=\"taken\"} ";
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map_or(0.0, |count| count.parse::<f64>().unwrap())
+        };
+        let (begun, before) = (std::time::Instant::now(), taken().await);
+        while taken().await <= before {
+            assert!(begun.elapsed() < PATIENCE, "no lease was taken");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 /// A request under way.
 struct Asked(tokio::task::JoinHandle<Answer>);
 
@@ -237,4 +284,64 @@ async fn a_server_that_hangs_in_a_transaction_does_not_stop_the_others() {
     stage.way.release();
     let refused = stage.there().0.await.unwrap();
     assert!(matches!(refused.status, 403 | 503), "{}", refused.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_does_not_ask_and_never_gives_what_was_before_a_change() {
+    let stage = Stage::new().await;
+    let rush = Rush::upon(&stage).await;
+    let (suspend, reactivate) = (
+        path(&stage.tenant, "/suspend"),
+        path(&stage.tenant, "/reactivate"),
+    );
+    for round in 0..12 {
+        stage.here().post(&suspend, &json!({})).await.expect(200);
+        let refused = stage.there().expect(403).await;
+        assert_eq!(refused["status"], "suspended", "{refused:#}");
+        if round % 3 == 0 {
+            stage.leased().await;
+        }
+        stage.here().post(&reactivate, &json!({})).await.expect(200);
+        stage.there().expect(200).await;
+        if round % 2 == 0 {
+            stage.leased().await;
+        }
+    }
+    // A key that is withdrawn too.
+    let body = json!({"name": "reader", "role": "read-only"});
+    let made = stage.here().post("/v1/admin/keys", &body).await.expect(201);
+    let reader = Caller::new(&stage.servers[1]).with_key(made["key"].as_str().unwrap());
+    reader.get("/v1/admin/tenants").await.expect(200);
+    stage.leased().await;
+    reader.get("/v1/admin/tenants").await.expect(200);
+    let id = made["record"]["id"].as_str().unwrap();
+    let revoke = format!("/v1/admin/keys/{id}/revoke");
+    stage.here().post(&revoke, &json!({})).await.expect(200);
+    reader.get("/v1/admin/tenants").await.expect(401);
+    drop(rush);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_that_is_cut_off_says_nothing_before_a_change_is_acknowledged() {
+    let stage = Stage::new().await;
+    for held in [true, false] {
+        let rush = Rush::upon(&stage).await;
+        if held {
+            // It cannot hear that its lease is called in, nor give it back.
+            stage.way.hold();
+        }
+        let suspend = path(&stage.tenant, "/suspend");
+        stage.here().post(&suspend, &json!({})).await.expect(200);
+        let answer = stage.there().0.await.unwrap();
+        assert!(matches!(answer.status, 403 | 503), "{answer:?}");
+        stage.way.release();
+        drop(rush);
+        let begun = std::time::Instant::now();
+        let reactivate = path(&stage.tenant, "/reactivate");
+        stage.here().post(&reactivate, &json!({})).await.expect(200);
+        while stage.there().0.await.unwrap().status != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the registry is there again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
