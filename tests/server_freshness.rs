@@ -2,6 +2,8 @@
 //! what was before it, and gets no answer rather than an old one. One that hangs does not stop the
 //! others. So it is for busy servers too, which rely on a lease.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lerianctl::devstack::postgres;
@@ -22,6 +24,8 @@ enum Flow {
     Free,
     Slow,
     Held,
+    /// Held for the sessions by which a server hears of others and keeps its lease.
+    Deaf,
 }
 
 /// A way to PostgreSQL on which its answers can be held back.
@@ -42,15 +46,31 @@ impl Way {
                     let to = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                     let (mut from, mut asking) = from.into_split();
                     let (mut to, mut asked) = to.into_split();
+                    let hears = Arc::new(AtomicBool::new(false));
+                    let hearing = Arc::clone(&hears);
                     let questions = tokio::spawn(async move {
-                        let _ = tokio::io::copy(&mut from, &mut asked).await;
+                        let mut buffer = vec![0; 64 * 1024];
+                        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+                            let text = String::from_utf8_lossy(&buffer[..length]);
+                            if text.contains("take_read_lease(") || text.contains("LISTEN ") {
+                                hearing.store(true, Ordering::Relaxed);
+                            }
+                            if asked.write_all(&buffer[..length]).await.is_err() {
+                                break;
+                            }
+                        }
                     });
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(length @ 1..) = to.read(&mut buffer).await {
                         if *state.borrow() == Flow::Slow {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
-                        if state.wait_for(|flow| *flow != Flow::Held).await.is_err()
+                        let passes = |flow: &Flow| match flow {
+                            Flow::Free | Flow::Slow => true,
+                            Flow::Held => false,
+                            Flow::Deaf => !hears.load(Ordering::Relaxed),
+                        };
+                        if state.wait_for(passes).await.is_err()
                             || asking.write_all(&buffer[..length]).await.is_err()
                         {
                             break;
@@ -69,6 +89,10 @@ impl Way {
 
     fn hold(&self) {
         self.flow.send_replace(Flow::Held);
+    }
+
+    fn deafen(&self) {
+        self.flow.send_replace(Flow::Deaf);
     }
 
     fn release(&self) {
@@ -102,7 +126,7 @@ impl Stage {
         );
         settings.registry = place(postgres.endpoint());
         let mut slow = settings.clone();
-        slow.ready = std::sync::Arc::default();
+        slow.ready = Arc::default();
         slow.registry = place(PostgresEndpoint {
             port: way.port,
             ..postgres.endpoint()
@@ -324,10 +348,12 @@ async fn a_busy_server_does_not_ask_and_never_gives_what_was_before_a_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_that_is_cut_off_says_nothing_before_a_change_is_acknowledged() {
     let stage = Stage::new().await;
-    for held in [true, false] {
+    for deaf in [true, false] {
         let rush = Rush::upon(&stage).await;
-        if held {
-            // It cannot hear that its lease is called in, nor give it back.
+        // Either way it cannot hear that its lease is called in, nor give it back.
+        if deaf {
+            stage.way.deafen();
+        } else {
             stage.way.hold();
         }
         let suspend = path(&stage.tenant, "/suspend");
