@@ -214,7 +214,8 @@ impl Fleet {
     }
 }
 
-fn store_of(bench: &Bench, tenant: &Tenant) -> Store {
+/// Returns the store of a tenant as its product knows it.
+pub(crate) fn store_of(bench: &Bench, tenant: &Tenant) -> Store {
     let names = &tenant.spec.names;
     Store {
         tenant_id: tenant.spec.tenant_id.to_string(),

@@ -48,6 +48,7 @@ pub const EFFECTS: &[(&str, Effect)] = &[
     ("env render", Effect::Read),
     ("event tail", Effect::Read),
     ("explain", Effect::Read),
+    ("isolation canary", Effect::WriteAsked),
     ("isolation check", Effect::Read),
     ("isolation diff", Effect::Read),
     ("isolation explain", Effect::Read),

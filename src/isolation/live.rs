@@ -333,6 +333,7 @@ async fn foreign_schemas(
     }
 }
 
+pub(crate) use canary::prove as prove_canary;
 pub(crate) use pooler::console;
 
 /// What is tried once per cluster, with one tenant's login.

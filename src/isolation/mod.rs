@@ -8,10 +8,12 @@
 //! back, to see whether they are found. The outcome is an [`Isolation`](report::Isolation); [`attest`]
 //! signs it, [`diff`] compares two of them, and [`remedy`] mends what needs no person.
 //!
-//! Nothing here writes to a tenant's data: sessions are read-only, or what they try is rolled back.
+//! No check writes to a tenant's data: sessions are read-only, or what they try is rolled back. The one
+//! thing that is put there, when it is asked for, is a [`canary`].
 
 pub mod attest;
 pub mod audit;
+pub mod canary;
 pub mod catalogue;
 pub mod config;
 pub mod control;

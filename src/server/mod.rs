@@ -59,7 +59,8 @@ pub struct ServerSettings {
     pub master_key: MasterKey,
     /// The one before, while it is being changed: what it had wrapped is wrapped anew.
     pub previous_master_key: Option<MasterKey>,
-    /// API keys to accept; stored hashed in the registry, kept across restarts.
+    /// API keys to accept, on every server of the registry; stored hashed in it, kept across
+    /// restarts.
     pub api_keys: Vec<Secret>,
     /// Clusters to place tenants on; the first is the default.
     pub clusters: Vec<Cluster>,
@@ -94,8 +95,8 @@ pub struct AccessSettings {
     /// Requests per second of one key that has no limit of its own; 0 for no limit. Keys of
     /// [`ServerSettings::api_keys`] have none.
     pub rate_limit: u32,
-    /// Forget the keys of [`ServerSettings::api_keys`] of earlier runs: only keys that operators
-    /// made are accepted, and tokens.
+    /// Forget the keys of [`ServerSettings::api_keys`] of earlier starts, for every server of the
+    /// registry: only keys that operators made are accepted, and tokens.
     pub forget_api_keys: bool,
     /// Whose tokens are accepted; none without.
     pub tokens: Option<TokenSettings>,
@@ -202,8 +203,9 @@ pub async fn migrate(
 /// or right after; `/readyz` says when. One server at a time may use a registry on SQLite, any
 /// number one on PostgreSQL.
 ///
-/// When `settings.api_keys` is not empty its keys replace those of earlier runs, so that a key
-/// can be withdrawn; when it is empty the stored ones stay.
+/// When `settings.api_keys` is not empty its keys replace those of earlier starts, so that a key
+/// can be withdrawn, and other servers on the same registry follow before their next answer; when
+/// it is empty the stored ones stay.
 pub async fn serve(
     listener: TcpListener,
     settings: ServerSettings,

@@ -31,6 +31,7 @@ use super::vault::{Vault, VaultError};
 use super::{RegistryPlace, ServerError, ServerSettings};
 use crate::audit::actions;
 use crate::contract::admin::ServerInfo;
+use crate::contract::permission::Role;
 use crate::provision::Provisioner;
 
 /// Time between two rounds of forgetting.
@@ -333,19 +334,23 @@ async fn open(settings: &ServerSettings) -> Result<Opened, ServerError> {
         .filter(|key| !key.is_empty())
         .map(|key| stored_digest(&vault, key.expose()))
         .collect();
-    let replaced = (settings.access.forget_api_keys || !digests.is_empty()).then_some(digests);
-    let stored = registry.api_keys(replaced).await.map_err(read)?;
-    let keys = ApiKeys::new(&stored, settings.access.rate_limit);
-    keys.refresh(registry.as_ref()).await.map_err(read)?;
-    if !keys.has_operator() {
-        if settings.access.forget_api_keys && settings.access.tokens.is_none() {
+    let access = &settings.access;
+    let given = (access.forget_api_keys || !digests.is_empty()).then_some(digests);
+    if access.forget_api_keys && access.tokens.is_none() {
+        // Before anything is forgotten: that counts on every server of the registry.
+        let made = registry.active_access_keys(now()).await.map_err(read)?;
+        if !made.iter().any(|key| key.role >= Role::Operator) {
             registry.close().await;
             return Err(ServerError::NoAccess(
                 "no key of an operator is active, and no other key is to be accepted: nobody could use this server".into(),
             ));
         }
-        tracing::warn!("no key of an operator is accepted: nobody can change anything");
     }
+    if given.is_some() {
+        registry.api_keys(given.clone()).await.map_err(read)?;
+    }
+    let keys = ApiKeys::new(given, access.rate_limit);
+    keys.refresh(registry.as_ref()).await.map_err(read)?;
     Ok(Opened {
         registry,
         vault,

@@ -116,6 +116,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         of::<at::dev::reset::ResetReport>(),
         of::<at::dev::status::StatusReport>(),
         of::<at::explain::ExplainReport>(),
+        of::<at::isolation::canary::CanaryReport>(),
         of::<at::isolation::check::IsolationReport>(),
         of::<at::isolation::diff::DifferenceReport>(),
         of::<at::isolation::fix::FixReport>(),

@@ -125,15 +125,20 @@ pub struct CheckArgs {
 impl CheckArgs {
     /// Reads the logins that read catalogues and plant breaches.
     pub(super) fn auditors(&self, run: &Invocation) -> Result<Vec<PostgresEndpoint>, Failure> {
-        let read = |path| {
-            let url = run.read_secret(path, "the PostgreSQL URL")?;
-            Ok(PostgresEndpoint::parse_url(url.expose())?)
-        };
-        self.postgres_url_file
-            .iter()
-            .map(|path| read(path))
-            .collect()
+        operators(run, &self.postgres_url_file)
     }
+}
+
+/// Reads logins of the operator, one per cluster.
+pub(super) fn operators(
+    run: &Invocation,
+    files: &[PathBuf],
+) -> Result<Vec<PostgresEndpoint>, Failure> {
+    let read = |path: &PathBuf| {
+        let url = run.read_secret(path, "the PostgreSQL URL")?;
+        Ok(PostgresEndpoint::parse_url(url.expose())?)
+    };
+    files.iter().map(read).collect()
 }
 
 /// Returns the failure of a file of waivers that cannot be used.

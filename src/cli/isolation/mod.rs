@@ -1,5 +1,6 @@
 //! `lerianctl isolation …`: proof that one tenant cannot reach another's data.
 
+pub mod canary;
 pub mod check;
 pub mod diff;
 pub mod explain;
@@ -23,6 +24,8 @@ use super::invocation::Invocation;
 /// Proof that one tenant cannot reach another's data
 #[derive(Debug, Subcommand)]
 pub enum IsolationCommand {
+    /// Give tenants the canary that PG-206 reads, or take it away
+    Canary(canary::CanaryArgs),
     /// Prove, or refute, that no tenant reaches another's data
     Check(Box<check::CheckArgs>),
     /// Show what changed between two reports
@@ -44,6 +47,7 @@ impl IsolationCommand {
     /// Runs the verb and prints its outcome.
     pub fn run(&self, run: &Invocation) -> u8 {
         match self {
+            Self::Canary(args) => run.emit(canary::canary(run, args)),
             Self::Check(args) => run.emit(check::check(run, args)),
             Self::Diff(args) => run.emit(diff::diff(run, args)),
             Self::Explain(args) => run.emit(explain::explain(args)),

@@ -47,7 +47,8 @@ pub struct StartArgs {
     #[command(flatten)]
     master: MasterKeyArgs,
 
-    /// File with an API key to accept; may be repeated [variable: LERIANCTL_SERVER_SERVICE_KEY]
+    /// File with an API key that every server of the registry accepts from now on, instead of those
+    /// of earlier starts; may be repeated [variable: LERIANCTL_SERVER_SERVICE_KEY]
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     service_key_file: Vec<PathBuf>,
 

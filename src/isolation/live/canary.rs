@@ -3,20 +3,45 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::Outcome;
+use super::{Outcome, Reach, attempt, sort};
 use crate::isolation::audit::Refusal;
+use crate::isolation::canary::TABLE;
 use crate::isolation::catalogue::known;
 use crate::isolation::inventory::Store;
 use crate::isolation::model::Finding;
+use crate::link::postgres::Gate;
 use crate::provision::sql::ident;
 use crate::secret::sha256_hex;
 
-/// Name of the table, with the columns `tenant` and `nonce`.
-const TABLE: &str = "lerian_canary";
+const ID: &str = "PG-206";
+
+/// Tries with the tenant's login that it finds its own canary, and may not change it.
+pub(crate) async fn prove(gate: &Gate, store: &Store) -> Result<(), String> {
+    let endpoint = store.endpoint().ok_or("its password is not known")?;
+    let session = gate.connect(&endpoint, "").await;
+    let session = session.map_err(|error| error.link.to_string())?;
+    let mut outcome = Outcome::default();
+    look(store, &session, &mut outcome).await;
+    let schema = store.schema.as_deref().unwrap_or("public");
+    let change = format!("DELETE FROM {}.{TABLE}", ident(schema));
+    let changed = sort(attempt(&session, &change).await, "");
+    session.close().await;
+    if let Some(finding) = outcome.findings.pop() {
+        return Err(finding.evidence);
+    }
+    if !outcome.tried.contains_key(ID) {
+        let unclear = outcome.unclear.remove(ID).and_then(|mut all| all.pop());
+        return Err(unclear.unwrap_or_else(|| "the tenant's login does not find it".into()));
+    }
+    match changed {
+        Reach::Refused => Ok(()),
+        Reach::Open => Err("the tenant's login may change it".into()),
+        Reach::Unclear(reason) => Err(reason),
+    }
+}
 
 /// Reads the canary where there is one; none is made.
 pub(super) async fn look(store: &Store, session: &Client, outcome: &mut Outcome) {
-    const ID: &str = "PG-206";
     let schema = store.schema.as_deref().unwrap_or("public");
     let place = format!("{}.{TABLE}", ident(schema));
     let there = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";

@@ -104,7 +104,7 @@ pub(super) fn canaries(
 ) {
     const ID: &str = "PG-206";
     if found == 0 {
-        return tallies.skip(ID, "no tenant has a canary (a table lerian_canary)");
+        return tallies.skip(ID, "no tenant has a canary (lerianctl isolation canary)");
     }
     tallies.expect(ID, tried.max(found));
     if !settings.wants(known(ID)) {

@@ -4,6 +4,7 @@
 //! that keys changed: at once by the server that changed them, and by the others before they
 //! answer the next request, see [`super::freshness`].
 
+mod bootstrap;
 mod bucket;
 mod manage;
 mod text;
@@ -21,12 +22,12 @@ use tokio::sync::{Mutex, watch};
 
 use super::auth::{Caller, CallerKind, Scope};
 use super::error::ApiError;
-use super::registry::keys::bootstrap_id;
 use super::registry::model::now;
 use super::registry::{AccessKey, Registry, RegistryError};
 use super::vault::Vault;
 use crate::contract::permission::Role;
 use crate::secret::{from_hex, hex};
+use bootstrap::Bootstrap;
 use bucket::Bucket;
 
 pub(crate) use manage::{RawCreateKey, RawKeyQuery, RawRevokeKey, RawRotateKey};
@@ -45,7 +46,9 @@ const NOTE_EVERY: Duration = Duration::from_mins(1);
 /// The accepted keys.
 #[derive(Debug)]
 pub(crate) struct ApiKeys {
-    bootstrap: Vec<([u8; DIGEST], Caller)>,
+    /// Digests of the keys that this server was started with; `None` when it takes over those of
+    /// earlier starts.
+    given: Option<Vec<String>>,
     table: ArcSwap<Table>,
     /// Requests per second of a key that has no limit of its own.
     rate_limit: u32,
@@ -57,8 +60,18 @@ pub(crate) struct ApiKeys {
 
 #[derive(Debug, Default)]
 struct Table {
-    revision: i64,
+    /// `None` before the first look.
+    revision: Option<i64>,
+    bootstrap: Bootstrap,
     keys: HashMap<String, Entry>,
+}
+
+impl Table {
+    /// Returns true when some key may do everything that an operator may.
+    fn has_operator(&self) -> bool {
+        let mut made = self.keys.values();
+        !self.bootstrap.is_empty() || made.any(|entry| entry.caller.role >= Role::Operator)
+    }
 }
 
 #[derive(Debug)]
@@ -89,40 +102,16 @@ pub(crate) fn stored_digest(vault: &Vault, key: &str) -> String {
 }
 
 impl ApiKeys {
-    /// Takes the stored digests of the keys that servers were started with; what is not one is
-    /// left out. Keys of operators come with the first [`ApiKeys::refresh`].
-    pub(crate) fn new(bootstrap: &[String], rate_limit: u32) -> Self {
-        let bootstrap = bootstrap
-            .iter()
-            .filter_map(|text| {
-                let id = bootstrap_id(text)?;
-                let caller = Caller::new(
-                    CallerKind::BootstrapKey,
-                    &id,
-                    "bootstrap key",
-                    Role::BreakGlass,
-                );
-                Some((unhex(text)?, caller))
-            })
-            .collect();
+    /// Accepts no key yet: they come with the first [`ApiKeys::refresh`].
+    pub(crate) fn new(given: Option<Vec<String>>, rate_limit: u32) -> Self {
         Self {
-            bootstrap,
+            given,
             table: ArcSwap::default(),
             rate_limit,
             began: Instant::now(),
             looked: AtomicU64::new(0),
             reload: Mutex::default(),
         }
-    }
-
-    /// Returns true when some key may do everything that an operator may.
-    pub(crate) fn has_operator(&self) -> bool {
-        let table = self.table.load();
-        !self.bootstrap.is_empty()
-            || table
-                .keys
-                .values()
-                .any(|entry| entry.caller.role >= Role::Operator)
     }
 
     /// Returns who a request comes from; refuses one without an accepted key. Never with 403:
@@ -136,26 +125,24 @@ impl ApiKeys {
             ));
         };
         let digest = vault.api_key_digest(key.as_bytes());
+        let table = self.table.load();
         if let Some(id) = key.to_str().ok().and_then(text::id)
-            && let Some(entry) = self.table.load().keys.get(id)
+            && let Some(entry) = table.keys.get(id)
             && constant_time::verify_slices_are_equal(&entry.digest, digest.as_ref()).is_ok()
         {
             return self.admit(entry);
         }
-        // Every digest is compared, so that time does not tell which one it was.
-        let mut found = None;
-        for (stored, caller) in &self.bootstrap {
-            if constant_time::verify_slices_are_equal(stored, digest.as_ref()).is_ok() {
-                found = Some(caller);
-            }
-        }
-        found.cloned().ok_or_else(|| {
-            ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "auth.invalid_key",
-                "the `X-API-Key` of the request is not accepted here",
-            )
-        })
+        table
+            .bootstrap
+            .caller(digest.as_ref())
+            .cloned()
+            .ok_or_else(|| {
+                ApiError::new(
+                    StatusCode::UNAUTHORIZED,
+                    "auth.invalid_key",
+                    "the `X-API-Key` of the request is not accepted here",
+                )
+            })
     }
 
     fn admit(&self, entry: &Entry) -> Result<Caller, ApiError> {
@@ -193,13 +180,19 @@ impl ApiKeys {
         // Read before the keys: what changes in between is found at the next look.
         let revision = registry.access_keys_revision().await?;
         let old = self.table.load_full();
-        if old.revision != revision || revision == 0 {
+        if old.revision != Some(revision) {
             let keys = registry.active_access_keys(now()).await?;
             let keys = keys
                 .into_iter()
                 .filter_map(|key| self.entry(&old, key))
                 .collect();
-            self.table.store(Arc::new(Table { revision, keys }));
+            let table = Table {
+                revision: Some(revision),
+                bootstrap: Bootstrap::new(registry.api_keys(None).await?),
+                keys,
+            };
+            self.tell(&old, &table);
+            self.table.store(Arc::new(table));
         }
         let millis = u64::try_from(looked.as_millis()).unwrap_or(u64::MAX);
         self.looked.store(millis, Ordering::Relaxed);
@@ -212,10 +205,24 @@ impl ApiKeys {
         registry: &dyn Registry,
         revision: i64,
     ) -> Result<(), RegistryError> {
-        if self.table.load().revision == revision {
+        if self.table.load().revision == Some(revision) {
             return Ok(());
         }
         self.refresh(registry).await
+    }
+
+    /// Says what an operator has to know of keys that were taken over.
+    fn tell(&self, old: &Table, new: &Table) {
+        if let Some(given) = &self.given
+            && !new.bootstrap.is(&old.bootstrap)
+        {
+            new.bootstrap.compare(given);
+        }
+        if !new.has_operator() && (old.revision.is_none() || old.has_operator()) {
+            tracing::warn!(
+                "no key of an operator is accepted: without a token nobody can change anything"
+            );
+        }
     }
 
     fn entry(&self, old: &Table, key: AccessKey) -> Option<(String, Entry)> {
@@ -340,7 +347,11 @@ mod tests {
             stored_digest(&vault, "first"),
             stored_digest(&vault, "second"),
         ];
-        let keys = ApiKeys::new(&stored, 0);
+        let keys = ApiKeys::new(None, 0);
+        keys.table.store(Arc::new(Table {
+            bootstrap: Bootstrap::new(stored.into()),
+            ..Table::default()
+        }));
         let check = |key: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(key) = key {

@@ -46,6 +46,7 @@ on_each!(
     entries_are_kept_with_what_they_tell_of,
     many_entries_at_once_are_one_chain,
     a_check_of_isolation_is_one_servers_at_a_time,
+    other_bootstrap_keys_are_a_change_of_keys,
 );
 
 pub(super) fn tenant(slug: &str) -> Tenant {
@@ -186,6 +187,25 @@ async fn a_check_of_isolation_is_one_servers_at_a_time(registry: Arc<dyn Registr
     let stopped = end("d", CheckEnd::Stopped);
     assert!(registry.end_check(stopped).await.unwrap());
     assert!(registry.begin_check("e", hour).await.unwrap());
+}
+
+async fn other_bootstrap_keys_are_a_change_of_keys(registry: Arc<dyn Registry>) {
+    let keys = |digests: &[&str]| Some(digests.iter().map(ToString::to_string).collect());
+    let revision = async || registry.access_keys_revision().await.unwrap();
+    let mut seen = vec![revision().await];
+    for digests in [&["11111111"][..], &["11111111", "22222222"], &[]] {
+        let stored = registry.api_keys(keys(digests)).await.unwrap();
+        assert_eq!(stored, digests);
+        assert_eq!(registry.api_keys(None).await.unwrap(), digests);
+        seen.push(revision().await);
+        // Servers that start again with the same keys change nothing.
+        registry.api_keys(keys(digests)).await.unwrap();
+        assert_eq!(seen.last(), Some(&revision().await));
+    }
+    assert!(
+        seen.is_sorted_by(|before, after| before < after),
+        "{seen:?}"
+    );
 }
 
 async fn writes_that_are_committed_together_fail_one_by_one(registry: Arc<dyn Registry>) {

@@ -1,13 +1,16 @@
 //! Digests of API keys in PostgreSQL.
 
 use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query};
-use super::{PostgresRegistry, audit};
+use super::{PostgresRegistry, audit, keys, others};
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::bootstrap_replaced;
 use crate::server::registry::model::now;
 use crate::server::registry::stored::micros;
+
+const STORED: &str = "SELECT digest FROM api_keys ORDER BY digest";
 
 /// Replaces the accepted API keys, if there is something to replace them by; returns the accepted
 /// ones.
@@ -15,12 +18,13 @@ pub(super) async fn replace(
     registry: &PostgresRegistry,
     digests: Option<&[String]>,
 ) -> Result<Vec<String>, RegistryError> {
+    let Some(digests) = digests else {
+        return read(&registry.rows(STORED, &[]).await?);
+    };
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
+        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
-        let Some(digests) = digests else {
-            return stored(&transaction).await;
-        };
         // Servers that start together replace them one after another, so that each records what
         // it changed. Those that serve may go on reading.
         execute(
@@ -44,6 +48,10 @@ pub(super) async fn replace(
         .await?;
         let after = stored(&transaction).await?;
         let record = bootstrap_replaced(&before, &after);
+        if record.is_some() {
+            // Those that serve read the keys again before they answer the next request.
+            keys::changed(&transaction).await?;
+        }
         audit::append(registry, &transaction, record.as_slice()).await?;
         transaction.commit().await?;
         Ok(after)
@@ -53,7 +61,9 @@ pub(super) async fn replace(
 }
 
 async fn stored(transaction: &Transaction<'_>) -> Result<Vec<String>, RegistryError> {
-    let sql = "SELECT digest FROM api_keys ORDER BY digest";
-    let rows = query(transaction, sql, &[]).await?;
+    read(&query(transaction, STORED, &[]).await?)
+}
+
+fn read(rows: &[Row]) -> Result<Vec<String>, RegistryError> {
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

@@ -50,7 +50,7 @@ pub(super) async fn revision(registry: &PostgresRegistry) -> Result<i64, Registr
 
 /// Counts a change. The row is locked until the end: changes of keys happen one by one, on
 /// whichever server, so what they look at before stays true.
-async fn changed(transaction: &Transaction<'_>) -> Result<(), RegistryError> {
+pub(super) async fn changed(transaction: &Transaction<'_>) -> Result<(), RegistryError> {
     execute(
         transaction,
         "UPDATE access_keys_revision SET revision = revision + 1",

@@ -62,7 +62,8 @@ pub(super) fn revision(connection: &Connection) -> Result<i64, RegistryError> {
         .map_err(|_| RegistryError::Corrupt("the revision of keys is not a number".into()))
 }
 
-fn changed(connection: &Connection) -> Result<(), RegistryError> {
+/// Counts a change.
+pub(super) fn changed(connection: &Connection) -> Result<(), RegistryError> {
     connection.execute(
         "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'access_keys_revision'",
         [],

@@ -579,15 +579,18 @@ impl Registry for SqliteRegistry {
     }
 
     async fn api_keys(&self, digests: Option<Vec<String>>) -> Result<Vec<String>, RegistryError> {
+        let Some(digests) = digests else {
+            return self.read(api_keys::stored);
+        };
         let key = self.audit_key();
         self.write(Durability::PowerCut, move |connection| {
             let before = api_keys::stored(connection)?;
-            let Some(digests) = digests else {
-                return Ok(before);
-            };
             api_keys::replace(connection, &digests)?;
             let after = api_keys::stored(connection)?;
             let record = bootstrap_replaced(&before, &after);
+            if record.is_some() {
+                keys::changed(connection)?;
+            }
             audit::append(connection, key.as_deref(), record.as_slice())?;
             Ok(after)
         })
