@@ -403,6 +403,40 @@ async fn long_lists_of_active_tenants_are_complete() {
 }
 
 #[tokio::test]
+async fn principals_are_refused_in_a_way_that_is_no_word_about_the_tenant() {
+    let server = Server::start();
+    let caller = Caller::new(&server);
+    let tenant = caller.tenant(&["tracer"], "schema").await;
+    let path =
+        |id: &str, service: &str| format!("/v1/tenants/{id}/associations/{service}/principals");
+    let id = tenant["id"].as_str().unwrap();
+    let body = json!({ "name": slug("hub"), "role": "service", "services": ["tracer"] });
+    let made = caller.post("/v1/admin/keys", &body).await.expect(201);
+    let product = caller.with_key(made["key"].as_str().unwrap());
+    for caller in [&caller, &product] {
+        let refused = caller.get(&path(id, "tracer")).await;
+        let said = refused.refusal(405, "principals.not_served");
+        assert!(said.contains("Access Manager"), "{said}");
+        assert_eq!(refused.headers["allow"], "");
+        // With a status products would close the tenant's pools.
+        assert!(refused.expect(405).get("status").is_none());
+        let nobody = "00000000000040008000000000000000";
+        caller
+            .get(&path(nobody, "tracer"))
+            .await
+            .refusal(404, "tenant.not_found");
+    }
+    product
+        .get(&path(id, "reporter"))
+        .await
+        .refusal(403, "auth.out_of_scope");
+    Caller::at(&server.url())
+        .get(&path(id, "tracer"))
+        .await
+        .refusal(401, "auth.missing_key");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_told_in_our_own_shape() {
     let server = Server::start();
     let caller = Caller::new(&server);

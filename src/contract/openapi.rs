@@ -103,6 +103,11 @@ impl Route {
         self
     }
 
+    /// Returns true when the route answers nothing but refusals.
+    pub fn only_refuses(&self) -> bool {
+        self.answers.iter().all(|answer| answer.status >= 400)
+    }
+
     fn answer(&mut self, status: u16, what: &'static str, form: &'static str, make: Make) {
         self.answers.push(Answer {
             status,
@@ -221,6 +226,16 @@ fn contract_routes() -> Vec<Route> {
                 404,
                 "no such tenant, not associated, or its databases are being made",
             ),
+        ]),
+        route(
+            "GET",
+            "/v1/tenants/{tenantId}/associations/{service}/principals",
+            "contract",
+            "Refuses: the parties whose tokens act for a tenant are the Access Manager's",
+        )
+        .fails(&[
+            (404, "no such tenant"),
+            (405, "known to the Access Manager"),
         ]),
         route(
             "PUT",

@@ -216,6 +216,11 @@ pub const ROUTES: &[(&str, &str, Permission)] = &[
         "/v1/tenants/{tenantId}/associations/{service}/connections",
         ConnectionsRead,
     ),
+    (
+        "GET",
+        "/v1/tenants/{tenantId}/associations/{service}/principals",
+        MetadataRead,
+    ),
     ("GET", "/v1/admin/openapi.json", TenantsRead),
     ("GET", "/v1/admin/info", TenantsRead),
     ("GET", "/v1/admin/services", TenantsRead),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,6 +27,7 @@ var libraryCases = []libraryCase{
 	{"a key of its own", "", keyCase},
 	{"active tenants", "", activeCase},
 	{"metadata", "v5", metadataCase},
+	{"principals", "", principalsCase},
 	{"canonical ids", "", canonicalCase},
 	{"routing with a database per tenant", "", routingDatabaseCase},
 	{"routing with a schema per tenant", "", routingSchemaCase},
@@ -691,6 +694,47 @@ func invalidateHarmlessCase(ctx context.Context, w *world, lib library) error {
 		return err
 	}
 	return errors.Join(p.heard(ctx, "tenant.cache.invalidate", t.id), served(ctx, p, t))
+}
+
+// principalsCase leads the library's question for connections to the principals of the same
+// association: the version that asks for those understands the status of both with one function.
+func principalsCase(ctx context.Context, w *world, lib library) error {
+	m := w.manager
+	target, err := url.Parse(m.url)
+	if err != nil {
+		return err
+	}
+	var asked atomic.Int64
+	server := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		if path, ok := strings.CutSuffix(r.Out.URL.Path, "/connections"); ok {
+			r.Out.URL.Path, r.Out.URL.RawPath = path+"/principals", ""
+			asked.Add(1)
+		}
+	}})
+	defer server.Close()
+	const failures = 3
+	c, err := lib.client(settings{
+		url: server.URL, key: m.key, breaker: failures, breakerTimeout: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	t, err := m.with(ctx, "principals", "tracer", "schema")
+	if err != nil {
+		return err
+	}
+	// An error that says nothing of the tenant, however often: the breaker is for all tenants.
+	for range 3 * failures {
+		if err := concludes(ctx, c, t.id, "tracer", opaque); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		expect("questions", asked.Load(), 3*failures),
+		concludes(ctx, c, "00000000000040008000000000000000", "tracer", notFound),
+	)
 }
 
 func breakerCase(ctx context.Context, w *world, lib library) error {

@@ -254,6 +254,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("output.columns", include_str!("output.columns.md")),
     ("output.unwritable", include_str!("output.unwritable.md")),
     ("plan.changed", include_str!("plan.changed.md")),
+    (
+        "principals.not_served",
+        include_str!("principals.not_served.md"),
+    ),
     ("registry.corrupt", include_str!("registry.corrupt.md")),
     (
         "registry.unavailable",

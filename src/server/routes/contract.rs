@@ -2,8 +2,8 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 
 use super::extract::{Asked, Order, Segments, tenant_id};
 use super::{Shared, json, reply, stream};
@@ -58,6 +58,29 @@ pub(super) async fn connections(
 ) -> Result<Response, ApiError> {
     let answer = app.tenancy.connections(&caller, &id, &service).await?;
     Ok(json(answer.status, answer.body))
+}
+
+/// `GET …/associations/{service}/principals`: the parties whose tokens act for a tenant are the
+/// Access Manager's, and an empty list would say that there are none.
+///
+/// Lerian's client takes 404 for "no such tenant", and every status from 500 on for a failure that
+/// opens its breaker for all tenants. This one it passes on as an error, and logs with its body.
+pub(super) async fn principals(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Segments((id, service)): Segments<(String, String)>,
+) -> Result<Response, ApiError> {
+    caller.reads_service(&service)?;
+    app.tenancy.contract_view(&id, &caller).await?;
+    let mut refusal = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "principals.not_served",
+        "this Tenant Manager does not know the parties whose tokens act for a tenant: the Access Manager does",
+    )
+    .into_response();
+    let none = HeaderValue::from_static("");
+    refusal.headers_mut().insert(header::ALLOW, none);
+    Ok(refusal)
 }
 
 /// `POST …/associations/{service}`.

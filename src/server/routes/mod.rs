@@ -187,6 +187,12 @@ fn table() -> Vec<Served> {
             "GET",
             get(contract::connections),
         ),
+        (
+            Keyed,
+            "/v1/tenants/{id}/associations/{service}/principals",
+            "GET",
+            get(contract::principals),
+        ),
         (Keyed, "/v1/admin/info", "GET", get(admin::info)),
         (Keyed, "/v1/admin/services", "GET", get(admin::services)),
         (Keyed, "/v1/admin/databases", "GET", get(admin::databases)),
