@@ -16,9 +16,9 @@ use crate::isolation_fleet::refuted;
 use crate::postgres_link::AUTHORITY;
 use crate::support::{Play, Rabbit, Sandbox, Script};
 
-const PASSWORD: &str = "a-password-of-a-tenant";
+pub(crate) const PASSWORD: &str = "a-password-of-a-tenant";
 
-fn inventory(rabbit: &Rabbit, hosts: &[(&str, &str)]) -> Inventory {
+pub(crate) fn inventory(rabbit: &Rabbit, hosts: &[(&str, &str)]) -> Inventory {
     let record = |tenant: &str, status: &str| Record {
         tenant: tenant.into(),
         id: tenant.into(),
@@ -46,7 +46,7 @@ fn inventory(rabbit: &Rabbit, hosts: &[(&str, &str)]) -> Inventory {
     }
 }
 
-async fn check(rabbit: &Rabbit, inventory: &Inventory) -> Isolation {
+pub(crate) async fn check(rabbit: &Rabbit, inventory: &Inventory) -> Isolation {
     let mut settings = Settings::new(jiff::Timestamp::now());
     settings.rabbitmq = Options {
         brokers: vec![Management::parse_url(&rabbit.url(), None).unwrap()],
@@ -72,7 +72,12 @@ fn verdict(report: &Isolation, id: &str) -> (Verdict, String) {
     (check.verdict, check.reason.clone())
 }
 
-async fn make(rabbit: &Rabbit, vhost: &str, tenants: &[&str], pattern: impl Fn(&str) -> String) {
+pub(crate) async fn make(
+    rabbit: &Rabbit,
+    vhost: &str,
+    tenants: &[&str],
+    pattern: impl Fn(&str) -> String,
+) {
     rabbit
         .change("PUT", &format!("vhosts/{vhost}"), json!({}))
         .await;
@@ -93,7 +98,7 @@ async fn make(rabbit: &Rabbit, vhost: &str, tenants: &[&str], pattern: impl Fn(&
     }
 }
 
-fn all(pattern: &str) -> Value {
+pub(crate) fn all(pattern: &str) -> Value {
     json!({ "configure": pattern, "write": pattern, "read": pattern })
 }
 

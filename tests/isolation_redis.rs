@@ -51,7 +51,7 @@ fn inventory() -> Inventory {
     }
 }
 
-async fn call(session: &mut Session, line: &str) {
+pub(crate) async fn call(session: &mut Session, line: &str) {
     let words = shlex::split(line).unwrap();
     let mut command = redis::Cmd::new();
     command.arg(&words);
@@ -76,7 +76,7 @@ const USERS: &[&str] = &[
     "ACL SETUSER borealis_app on >secret ~tenant:85b18fdd152f4c1f9d3d0b7a61c2e4a9:* ~tenant:85b18fdd-152f-4c1f-9d3d-0b7a61c2e4a9:* +@read +@write -@dangerous",
 ];
 
-async fn fill(endpoint: &RedisEndpoint) -> Session {
+pub(crate) async fn fill(endpoint: &RedisEndpoint) -> Session {
     let mut session = endpoint.connect().await.unwrap();
     for line in CLEAN.iter().chain(USERS) {
         call(&mut session, line).await;
@@ -104,7 +104,7 @@ async fn check_with(inventory: &Inventory, options: Options) -> Isolation {
     run(inventory, &settings, &|_, _, _| ()).await
 }
 
-async fn check(endpoint: &RedisEndpoint) -> Isolation {
+pub(crate) async fn check(endpoint: &RedisEndpoint) -> Isolation {
     check_with(&inventory(), options(endpoint)).await
 }
 

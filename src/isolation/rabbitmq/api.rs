@@ -145,10 +145,10 @@ impl Management {
                 .list("api/queues?columns=name,vhost,arguments,messages")
                 .await?,
             exchanges: self
-                .list("api/exchanges?columns=name,vhost,arguments")
+                .list("api/exchanges?columns=name,vhost,type,arguments")
                 .await?,
             bindings: self
-                .list("api/bindings?columns=source,destination,vhost")
+                .list("api/bindings?columns=source,destination,destination_type,routing_key,vhost")
                 .await?,
             parameters: self.list("api/parameters").await?,
             policies: self.list("api/policies").await?,

@@ -73,6 +73,9 @@ impl Permission {
 pub(super) struct Resource {
     pub(super) name: String,
     pub(super) vhost: String,
+    /// Type of an exchange.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
     pub(super) arguments: BTreeMap<String, Value>,
     pub(super) messages: u64,
 }
@@ -83,6 +86,8 @@ pub(super) struct Resource {
 pub(super) struct Binding {
     pub(super) source: String,
     pub(super) destination: String,
+    pub(super) destination_type: String,
+    pub(super) routing_key: String,
     pub(super) vhost: String,
 }
 

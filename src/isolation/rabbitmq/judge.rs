@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::api::is_local;
 use super::facts::{Broker, Context, Permission};
+use super::ways;
 use crate::isolation::catalogue::known;
 use crate::isolation::model::{EVERYONE, Finding, Severity};
 use crate::isolation::part::Part;
@@ -29,11 +30,21 @@ fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
 }
 
+/// Returns one name for a server that several names lead to, as far as that shows.
+fn server(host: &str) -> String {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    if is_local(&host) {
+        "localhost".into()
+    } else {
+        host
+    }
+}
+
 /// Judges what tenants are handed; no broker is asked.
 pub(super) fn handed(context: &Context, part: &mut Part) {
-    let mut places: BTreeMap<(&str, u16, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut places: BTreeMap<(String, u16, &str), BTreeSet<&str>> = BTreeMap::new();
     for one in &context.messaging {
-        let place = (one.host.as_str(), one.port, one.vhost.as_str());
+        let place = (server(&one.host), one.port, one.vhost.as_str());
         places.entry(place).or_default().insert(&one.tenant);
     }
     part.looked("RQ-01", places.len() as u64, places.len() as u64);
@@ -67,7 +78,7 @@ pub(super) fn broker(broker: &Broker, context: &Context, in_clear: bool, part: &
     default_user(broker, context, part);
     bridges(broker, context, part);
     tracing(broker, context, part);
-    bindings(broker, context, part);
+    ways::judge(broker, context, part);
     limits(broker, context, part);
     transport(broker, context, in_clear, part);
     version(broker, context, part);
@@ -133,7 +144,7 @@ fn permissions(broker: &Broker, context: &Context, part: &mut Part) {
 }
 
 /// Returns whether a pattern matches, as the broker looks: anywhere in the name.
-fn fits(pattern: &str, name: &str) -> Option<bool> {
+pub(super) fn fits(pattern: &str, name: &str) -> Option<bool> {
     let pattern = RegexBuilder::new(pattern)
         .unicode(false)
         .size_limit(1 << 20)
@@ -246,7 +257,7 @@ fn tags(broker: &Broker, context: &Context, part: &mut Part) {
             .filter(|tag| {
                 matches!(
                     tag.as_str(),
-                    "administrator" | "policymaker" | "monitoring" | "management"
+                    "administrator" | "policymaker" | "monitoring" | "management" | "impersonator"
                 )
             })
             .collect();
@@ -293,6 +304,14 @@ fn default_user(broker: &Broker, context: &Context, part: &mut Part) {
 /// Returns the virtual host of an AMQP address, and whether it has a password.
 fn vhost_of(uri: &str) -> Option<(String, bool)> {
     let url = url::Url::parse(uri).ok()?;
+    // AMQP 1.0 has no path for it.
+    let named = url.query_pairs().find_map(|(name, value)| {
+        let vhost = value.strip_prefix("vhost:")?;
+        (name == "hostname").then(|| vhost.to_owned())
+    });
+    if let Some(vhost) = named {
+        return Some((vhost, url.password().is_some()));
+    }
     let path = url.path().strip_prefix('/').unwrap_or_default();
     let vhost = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     let vhost = if url.path().is_empty() {
@@ -372,61 +391,6 @@ fn tracing(broker: &Broker, context: &Context, part: &mut Part) {
         finding.evidence =
             "the firehose is on: every message is copied to amq.rabbitmq.trace".into();
         finding.remedy = vec![format!("rabbitmqctl trace_off -p {}", quoted(&vhost.name))];
-        part.findings.push(finding);
-    }
-}
-
-fn bindings(broker: &Broker, context: &Context, part: &mut Part) {
-    let shared = |vhost: &str| context.of_vhost(vhost).len() > 1;
-    // What leads from where to where, and how it is called.
-    let mut ways: Vec<(&str, String, String, String)> = Vec::new();
-    for one in broker.bindings.iter().filter(|one| shared(&one.vhost)) {
-        let (source, destination) = (one.source.clone(), one.destination.clone());
-        let what = format!("binding {source} -> {destination}");
-        ways.push((&one.vhost, source, destination, what));
-    }
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    for one in broker.queues.iter().chain(&broker.exchanges) {
-        for key in ["x-dead-letter-exchange", "alternate-exchange"] {
-            if let (true, Some(target)) = (shared(&one.vhost), text(one.arguments.get(key))) {
-                let what = format!("{key} of {}", one.name);
-                ways.push((&one.vhost, one.name.clone(), target, what));
-            }
-        }
-    }
-    for policy in broker.policies.iter().filter(|one| shared(&one.vhost)) {
-        let targets: Vec<String> = ["dead-letter-exchange", "alternate-exchange"]
-            .into_iter()
-            .filter_map(|key| text(policy.definition.get(key)))
-            .collect();
-        let resources = broker.queues.iter().chain(&broker.exchanges);
-        for one in resources.filter(|one| one.vhost == policy.vhost) {
-            if fits(&policy.pattern, &one.name) != Some(true) {
-                continue;
-            }
-            for target in &targets {
-                let what = format!("policy {} on {}", policy.name, one.name);
-                ways.push((&policy.vhost, one.name.clone(), target.clone(), what));
-            }
-        }
-    }
-    part.looked("RQ-08", ways.len() as u64, ways.len() as u64);
-    for (vhost, source, destination, what) in ways {
-        let (Some(from), Some(to)) = (context.owner(&source), context.owner(&destination)) else {
-            continue;
-        };
-        if from == to {
-            continue;
-        }
-        let mut finding = Finding::new(
-            known("RQ-08"),
-            &context.store,
-            format!("{what} in vhost {vhost}"),
-        );
-        // Messages go along the way: the destination's tenant reads them.
-        finding.from = vec![to.to_owned()];
-        finding.to = vec![from.to_owned()];
-        finding.evidence = format!("what {from} sends through {source} arrives in {destination}");
         part.findings.push(finding);
     }
 }

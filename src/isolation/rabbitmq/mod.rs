@@ -10,6 +10,7 @@ mod control;
 mod facts;
 mod judge;
 mod live;
+mod ways;
 
 use std::collections::BTreeSet;
 

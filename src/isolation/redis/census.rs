@@ -200,6 +200,8 @@ pub(super) fn places(value: &[u8]) -> BTreeSet<Place> {
 pub(super) fn readable(value: &[u8]) -> BTreeSet<&'static str> {
     const FIELDS: &[&str] = &[
         "password",
+        "passwd",
+        "pwd",
         "clientSecret",
         "client_secret",
         "secret",
@@ -207,6 +209,8 @@ pub(super) fn readable(value: &[u8]) -> BTreeSet<&'static str> {
         "api_key",
     ];
     let text = String::from_utf8_lossy(value);
+    // A document within a document has its quotes escaped, once for each level.
+    let text = text.replace('\\', "");
     let mut found = BTreeSet::new();
     for field in FIELDS {
         let name = format!("\"{field}\"");
@@ -222,6 +226,17 @@ pub(super) fn readable(value: &[u8]) -> BTreeSet<&'static str> {
                 found.insert(*field);
             }
         }
+    }
+    // As libpq takes it: host=h password=p.
+    let lower = text.to_ascii_lowercase();
+    let has_words = lower.match_indices("password=").any(|(at, word)| {
+        let before = lower[..at].chars().next_back();
+        let value = lower[at + word.len()..].chars().next();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            && value.is_some_and(|c| !c.is_whitespace() && c != '"' && c != '&')
+    });
+    if has_words {
+        found.insert("an address with a password");
     }
     let has_url = text.match_indices("://").any(|(at, _)| {
         let authority = text[at + 3..]
@@ -279,10 +294,14 @@ mod tests {
         assert!(readable(br#"{"databases":{"x":{"password" : "hunter2"}}}"#).contains("password"));
         assert!(readable(br#"{"uri":"mongodb://a:hunter2@h/"}"#).len() == 1);
         assert!(readable(br#"{"clientId":"a","clientSecret":"b"}"#).contains("clientSecret"));
+        assert!(readable(br#"{"x":"{\"pwd\":\"hunter2\"}"}"#).contains("pwd"));
+        assert!(!readable(b"host=h password='hunter2'").is_empty());
         for sealed in [
             &b"\x01\x02sealed bytes"[..],
             br#"{"password":""}"#,
             br#"{"password":null}"#,
+            b"host=h password= dbname=a",
+            b"has_password=true",
             b"amqp://h:5672/x",
         ] {
             assert!(readable(sealed).is_empty(), "{sealed:?}");

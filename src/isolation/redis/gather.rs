@@ -21,8 +21,10 @@ const FURTHER: u64 = 20_000;
 const BATCH: usize = 2_000;
 /// Tenants that are put to the server for one user; the patterns are compared with all.
 const CONFIRMED: usize = 50;
+/// Fields of a hash that are looked at.
+const FIELDS: u64 = 1_000;
 /// Bytes of a value that are looked at.
-const VALUE_BYTES: i64 = 65_535;
+const VALUE_BYTES: usize = 65_535;
 
 /// Commands that only an administrator needs.
 const DANGEROUS: &[(&str, &[&str])] = &[
@@ -31,17 +33,119 @@ const DANGEROUS: &[(&str, &[&str])] = &[
     ("FLUSHALL", &["FLUSHALL"]),
     ("FLUSHDB", &["FLUSHDB"]),
     ("CONFIG", &["CONFIG", "GET", "requirepass"]),
+    (
+        "CONFIG SET",
+        &["CONFIG", "SET", "maxmemory-policy", "noeviction"],
+    ),
     ("DEBUG", &["DEBUG", "SLEEP", "0"]),
     (
         "MIGRATE",
         &["MIGRATE", "h", "1", "lerianctl-probe", "0", "1"],
     ),
     ("ACL", &["ACL", "LIST"]),
+    ("ACL SETUSER", &["ACL", "SETUSER", "lerianctl-probe"]),
     ("SHUTDOWN", &["SHUTDOWN"]),
     ("REPLICAOF", &["REPLICAOF", "NO", "ONE"]),
+    ("SLAVEOF", &["SLAVEOF", "NO", "ONE"]),
+    ("FAILOVER", &["FAILOVER"]),
+    ("SYNC", &["SYNC"]),
+    ("PSYNC", &["PSYNC", "?", "-1"]),
+    ("SLOWLOG", &["SLOWLOG", "GET"]),
+    ("SWAPDB", &["SWAPDB", "0", "1"]),
     ("MODULE", &["MODULE", "LIST"]),
+    ("MODULE LOAD", &["MODULE", "LOAD", "lerianctl-probe"]),
     ("CLIENT LIST", &["CLIENT", "LIST"]),
     ("CLIENT KILL", &["CLIENT", "KILL", "ID", "0"]),
+];
+
+/// Commands that read or change a value, one for each that a user may have alone; `K` is the key.
+const ON_KEY: &[&str] = &[
+    "GETRANGE K 0 0",
+    "GETEX K",
+    "GETDEL K",
+    "GETSET K x",
+    "MGET K",
+    "STRLEN K",
+    "LCS K K",
+    "GETBIT K 0",
+    "SETBIT K 0 1",
+    "BITCOUNT K",
+    "BITFIELD K GET u8 0",
+    "BITFIELD_RO K GET u8 0",
+    "MSET K x",
+    "SETEX K 1 x",
+    "SETNX K x",
+    "SETRANGE K 0 x",
+    "APPEND K x",
+    "INCR K",
+    "INCRBY K 1",
+    "INCRBYFLOAT K 1",
+    "DECR K",
+    "DECRBY K 1",
+    "HGET K f",
+    "HMGET K f",
+    "HVALS K",
+    "HSCAN K 0",
+    "HRANDFIELD K",
+    "HSETNX K f x",
+    "HINCRBY K f 1",
+    "HDEL K f",
+    "LRANGE K 0 0",
+    "LINDEX K 0",
+    "LPOS K x",
+    "LPOP K",
+    "RPOP K",
+    "LMPOP 1 K LEFT",
+    "LMOVE K K LEFT RIGHT",
+    "BLPOP K 1",
+    "LPUSH K x",
+    "RPUSH K x",
+    "LSET K 0 x",
+    "LREM K 0 x",
+    "LTRIM K 0 0",
+    "SMEMBERS K",
+    "SISMEMBER K x",
+    "SRANDMEMBER K",
+    "SSCAN K 0",
+    "SINTER K",
+    "SUNION K",
+    "SDIFF K",
+    "SPOP K",
+    "SADD K x",
+    "SREM K x",
+    "ZRANGEBYSCORE K 0 1",
+    "ZRANGEBYLEX K - +",
+    "ZREVRANGE K 0 0",
+    "ZSCORE K x",
+    "ZSCAN K 0",
+    "ZRANDMEMBER K",
+    "ZPOPMIN K",
+    "ZPOPMAX K",
+    "ZADD K 1 x",
+    "ZINCRBY K 1 x",
+    "ZREM K x",
+    "XRANGE K - +",
+    "XREVRANGE K + -",
+    "XREAD STREAMS K 0",
+    "XADD K * f x",
+    "XDEL K 1-1",
+    "XTRIM K MAXLEN 0",
+    "GEOPOS K x",
+    "GEOSEARCH K FROMLONLAT 0 0 BYRADIUS 1 m",
+    "GEOADD K 0 0 x",
+    "PFCOUNT K",
+    "PFADD K x",
+    "SORT K",
+    "SORT_RO K",
+    "DUMP K",
+    "RESTORE K 0 x",
+    "COPY K K",
+    "RENAME K K",
+    "EXPIRE K 1",
+    "PEXPIRE K 1",
+    "EXPIREAT K 1",
+    "PERSIST K",
+    "DEL K",
 ];
 
 fn command(words: &[&str]) -> Cmd {
@@ -230,7 +334,7 @@ pub(super) fn asks(users: &[User], context: &Context, me: &str) -> Vec<Ask> {
                 commands,
             });
         };
-        ask(About::Outside, on_key(&nobody));
+        ask(About::Outside, every_way(&nobody));
         let own = context.tenants_of(user);
         if !own.is_empty() {
             let mut open = 0;
@@ -239,13 +343,15 @@ pub(super) fn asks(users: &[User], context: &Context, me: &str) -> Vec<Ask> {
                 let prefixes = tenant.prefixes();
                 let opened = prefixes.iter().find_map(|prefix| user.key_below(prefix));
                 // What no pattern opens is put to the server for some, so that it can disagree.
-                let (count, key) = match opened {
-                    Some(key) => (&mut open, key),
-                    None => (&mut closed, format!("{}lerianctl-probe", prefixes[0])),
+                let (count, ways) = if let Some(key) = opened {
+                    (&mut open, every_way(&key))
+                } else {
+                    let key = format!("{}lerianctl-probe", prefixes[0]);
+                    (&mut closed, on_key(&key))
                 };
                 *count += 1;
                 if *count <= CONFIRMED || own.contains(&at) {
-                    ask(About::Tenant(at), on_key(&key));
+                    ask(About::Tenant(at), ways);
                 }
             }
         }
@@ -291,6 +397,17 @@ fn on_key(key: &str) -> Vec<Vec<String>> {
     .into_iter()
     .map(owned)
     .collect()
+}
+
+/// Returns every way to reach a key: one command that a user has alone is enough.
+fn every_way(key: &str) -> Vec<Vec<String>> {
+    let filled = |way: &&str| {
+        let word = |word: &str| if word == "K" { key } else { word }.to_owned();
+        way.split(' ').map(word).collect()
+    };
+    let mut ways = on_key(key);
+    ways.extend(ON_KEY.iter().map(filled));
+    ways
 }
 
 /// Puts questions to the server; nothing of what they name is run.
@@ -410,6 +527,7 @@ async fn credentials(
     values: &mut u64,
     kept: &mut BTreeMap<(KeyTenant, String), BTreeSet<Place>>,
 ) -> Result<(), LinkError> {
+    let mut hashes = Vec::new();
     for batch in census.credentials.chunks(100) {
         let mut pipeline = redis::pipe();
         for key in batch {
@@ -417,10 +535,17 @@ async fn credentials(
         }
         let answers = session.pipeline(&pipeline).await?;
         for (key, answer) in batch.iter().zip(answers) {
-            let Value::BulkString(value) = answer else {
-                continue;
+            let value = match answer {
+                Value::BulkString(value) => value,
+                // Of another type than what is written with SET.
+                Value::ServerError(_) => {
+                    hashes.push(key);
+                    continue;
+                }
+                _ => continue,
             };
-            *values += 1;
+            // What is longer was not read whole.
+            *values += u64::from(value.len() <= VALUE_BYTES);
             let known = classify(key);
             let (fields, Some(tenant)) = (readable(&value), known.tenant()) else {
                 continue;
@@ -441,7 +566,45 @@ async fn credentials(
             }
         }
     }
+    for key in hashes {
+        let known = classify(key);
+        let (Some((document, whole)), Some(tenant)) =
+            (fields_of(session, key).await?, known.tenant())
+        else {
+            continue;
+        };
+        *values += u64::from(whole);
+        let fields = readable(&document);
+        if !fields.is_empty() {
+            found
+                .entry((known.class.id, tenant))
+                .or_default()
+                .extend(fields);
+        }
+    }
     Ok(())
+}
+
+/// Returns the fields of a hash as a document, and whether these are all; nothing of another type.
+async fn fields_of(
+    session: &mut Session,
+    key: &[u8],
+) -> Result<Option<(Vec<u8>, bool)>, LinkError> {
+    let mut ask = command(&["TYPE"]);
+    ask.arg(key);
+    if session.query::<String>(&ask).await? != "hash" {
+        return Ok(None);
+    }
+    let mut ask = command(&["HSCAN"]);
+    ask.arg(key).arg(0).arg("COUNT").arg(FIELDS);
+    let (next, pairs): (String, Vec<Vec<u8>>) = session.query(&ask).await?;
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let fields: BTreeMap<String, String> = pairs
+        .chunks_exact(2)
+        .map(|pair| (text(&pair[0]), text(&pair[1])))
+        .collect();
+    let document = serde_json::to_vec(&fields).unwrap_or_default();
+    Ok(Some((document, next == "0")))
 }
 
 /// Returns the tenants with keys in another database of the server.

@@ -55,7 +55,7 @@ fn quoted(word: &str) -> String {
 
 /// Judges one server.
 pub(super) fn node(node: &Node, context: &Context, part: &mut Part) {
-    open(node, part);
+    open(node, context, part);
     users(node, context, part);
     census(node, context, part);
     purged(node, context, part);
@@ -68,7 +68,33 @@ pub(super) fn node(node: &Node, context: &Context, part: &mut Part) {
     eviction(node, context, part);
 }
 
-fn open(node: &Node, part: &mut Part) {
+fn open(node: &Node, context: &Context, part: &mut Part) {
+    for user in node.users.iter().flatten() {
+        if user.name == "default" || !user.enabled || !user.no_password || user.no_command {
+            continue;
+        }
+        let mut finding = Finding::new(known("RD-01"), &node.name, format!("user {}", user.name));
+        let own = context.tenants_of(user);
+        finding.from = everyone();
+        finding.to = if own.is_empty() {
+            everyone()
+        } else {
+            owned(&names(context, &own))
+        };
+        finding.roles = vec![user.name.clone()];
+        finding.evidence = format!(
+            "any password lets in as it, with keys {}",
+            some(user.keys.iter().map(|key| format!("~{key}")))
+        );
+        finding.remedy = vec![
+            format!(
+                "redis-cli ACL SETUSER {} resetpass '>A-LONG-PASSWORD'",
+                quoted(&user.name)
+            ),
+            "redis-cli CONFIG REWRITE".into(),
+        ];
+        part.findings.push(finding);
+    }
     let default = node
         .users
         .as_ref()
