@@ -1,7 +1,9 @@
 //! Several servers on one registry: who asks after a change was acknowledged anywhere never sees
 //! what was before it, and gets no answer rather than an old one. One that hangs does not stop the
-//! others.
+//! others. So it is for busy servers too, which rely on a lease.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lerianctl::devstack::postgres;
@@ -22,6 +24,8 @@ enum Flow {
     Free,
     Slow,
     Held,
+    /// Held for the sessions by which a server hears of others and keeps its lease.
+    Deaf,
 }
 
 /// A way to PostgreSQL on which its answers can be held back.
@@ -42,15 +46,31 @@ impl Way {
                     let to = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                     let (mut from, mut asking) = from.into_split();
                     let (mut to, mut asked) = to.into_split();
+                    let hears = Arc::new(AtomicBool::new(false));
+                    let hearing = Arc::clone(&hears);
                     let questions = tokio::spawn(async move {
-                        let _ = tokio::io::copy(&mut from, &mut asked).await;
+                        let mut buffer = vec![0; 64 * 1024];
+                        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+                            let text = String::from_utf8_lossy(&buffer[..length]);
+                            if text.contains("take_read_lease(") || text.contains("LISTEN ") {
+                                hearing.store(true, Ordering::Relaxed);
+                            }
+                            if asked.write_all(&buffer[..length]).await.is_err() {
+                                break;
+                            }
+                        }
                     });
                     let mut buffer = vec![0; 64 * 1024];
                     while let Ok(length @ 1..) = to.read(&mut buffer).await {
                         if *state.borrow() == Flow::Slow {
                             tokio::time::sleep(Duration::from_millis(50)).await;
                         }
-                        if state.wait_for(|flow| *flow != Flow::Held).await.is_err()
+                        let passes = |flow: &Flow| match flow {
+                            Flow::Free | Flow::Slow => true,
+                            Flow::Held => false,
+                            Flow::Deaf => !hears.load(Ordering::Relaxed),
+                        };
+                        if state.wait_for(passes).await.is_err()
                             || asking.write_all(&buffer[..length]).await.is_err()
                         {
                             break;
@@ -69,6 +89,10 @@ impl Way {
 
     fn hold(&self) {
         self.flow.send_replace(Flow::Held);
+    }
+
+    fn deafen(&self) {
+        self.flow.send_replace(Flow::Deaf);
     }
 
     fn release(&self) {
@@ -102,7 +126,7 @@ impl Stage {
         );
         settings.registry = place(postgres.endpoint());
         let mut slow = settings.clone();
-        slow.ready = std::sync::Arc::default();
+        slow.ready = Arc::default();
         slow.registry = place(PostgresEndpoint {
             port: way.port,
             ..postgres.endpoint()
@@ -147,6 +171,53 @@ impl Stage {
                 return now;
             }
             assert!(begun.elapsed() < PATIENCE, "nothing was asked");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Callers who ask the second server over and over.
+struct Rush(Vec<tokio::task::AbortHandle>);
+
+impl Rush {
+    /// Begins, and waits until the server relies on a lease.
+    async fn upon(stage: &Stage) -> Self {
+        let begin = || {
+            let (caller, tenant) = (Caller::new(&stage.servers[1]), stage.tenant.clone());
+            let asking = async move {
+                loop {
+                    caller.connections(&tenant, "tracer").await;
+                }
+            };
+            tokio::spawn(asking).abort_handle()
+        };
+        let rush = Self((0..32).map(|_| begin()).collect());
+        stage.leased().await;
+        rush
+    }
+}
+
+impl Drop for Rush {
+    fn drop(&mut self) {
+        for caller in &self.0 {
+            caller.abort();
+        }
+    }
+}
+
+impl Stage {
+    /// Waits until the second server has taken another lease.
+    async fn leased(&self) {
+        let caller = Caller::new(&self.servers[1]);
+        let taken = async || {
+            let text = caller.get("/metrics").await.text;
+            let name = "lerianctl_freshness_leases_total{result=\"taken\"} ";
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map_or(0.0, |count| count.parse::<f64>().unwrap())
+        };
+        let (begun, before) = (std::time::Instant::now(), taken().await);
+        while taken().await <= before {
+            assert!(begun.elapsed() < PATIENCE, "no lease was taken");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -237,4 +308,66 @@ async fn a_server_that_hangs_in_a_transaction_does_not_stop_the_others() {
     stage.way.release();
     let refused = stage.there().0.await.unwrap();
     assert!(matches!(refused.status, 403 | 503), "{}", refused.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_does_not_ask_and_never_gives_what_was_before_a_change() {
+    let stage = Stage::new().await;
+    let rush = Rush::upon(&stage).await;
+    let (suspend, reactivate) = (
+        path(&stage.tenant, "/suspend"),
+        path(&stage.tenant, "/reactivate"),
+    );
+    for round in 0..12 {
+        stage.here().post(&suspend, &json!({})).await.expect(200);
+        let refused = stage.there().expect(403).await;
+        assert_eq!(refused["status"], "suspended", "{refused:#}");
+        if round % 3 == 0 {
+            stage.leased().await;
+        }
+        stage.here().post(&reactivate, &json!({})).await.expect(200);
+        stage.there().expect(200).await;
+        if round % 2 == 0 {
+            stage.leased().await;
+        }
+    }
+    // A key that is withdrawn too.
+    let body = json!({"name": "reader", "role": "read-only"});
+    let made = stage.here().post("/v1/admin/keys", &body).await.expect(201);
+    let reader = Caller::new(&stage.servers[1]).with_key(made["key"].as_str().unwrap());
+    reader.get("/v1/admin/tenants").await.expect(200);
+    stage.leased().await;
+    reader.get("/v1/admin/tenants").await.expect(200);
+    let id = made["record"]["id"].as_str().unwrap();
+    let revoke = format!("/v1/admin/keys/{id}/revoke");
+    stage.here().post(&revoke, &json!({})).await.expect(200);
+    reader.get("/v1/admin/tenants").await.expect(401);
+    drop(rush);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_that_is_cut_off_says_nothing_before_a_change_is_acknowledged() {
+    let stage = Stage::new().await;
+    for deaf in [true, false] {
+        let rush = Rush::upon(&stage).await;
+        // Either way it cannot hear that its lease is called in, nor give it back.
+        if deaf {
+            stage.way.deafen();
+        } else {
+            stage.way.hold();
+        }
+        let suspend = path(&stage.tenant, "/suspend");
+        stage.here().post(&suspend, &json!({})).await.expect(200);
+        let answer = stage.there().0.await.unwrap();
+        assert!(matches!(answer.status, 403 | 503), "{answer:?}");
+        stage.way.release();
+        drop(rush);
+        let begun = std::time::Instant::now();
+        let reactivate = path(&stage.tenant, "/reactivate");
+        stage.here().post(&reactivate, &json!({})).await.expect(200);
+        while stage.there().0.await.unwrap().status != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the registry is there again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }

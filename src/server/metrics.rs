@@ -113,6 +113,7 @@ struct Sessions {
 struct Questions {
     asked: Family<Outcome, Counter>,
     served: Counter,
+    leases: Family<Outcome, Counter>,
 }
 
 /// Figures of the listener.
@@ -313,6 +314,14 @@ impl Metrics {
         self.freshness.served.inc_by(requests);
     }
 
+    /// Counts what became of a read lease: `taken`, `refused` or `given_back`.
+    pub(crate) fn read_lease(&self, result: &'static str) {
+        self.freshness
+            .leases
+            .get_or_create(&Outcome { result })
+            .inc();
+    }
+
     /// Counts an accepted connection.
     pub(crate) fn connection_opened(&self) {
         self.connections.accepted.inc();
@@ -492,6 +501,11 @@ impl Questions {
             "freshness_requests",
             "Requests that such a question was for",
             self.served.clone(),
+        );
+        figures.register(
+            "freshness_leases",
+            "Read leases, with which requests need no such question, by result",
+            self.leases.clone(),
         );
     }
 }

@@ -365,7 +365,9 @@ async fn hear(tenancy: Arc<Tenancy>, mut signals: mpsc::UnboundedReceiver<Signal
             Signal::Work => tenancy.work.notify_one(),
             Signal::Mail => tenancy.mail.notify_one(),
             Signal::Operation(id) => tenancy.progress.changed(&id),
+            Signal::Leases => tenancy.call_in_lease(),
             Signal::Anything => {
+                tenancy.call_in_lease();
                 tenancy.work.notify_one();
                 tenancy.mail.notify_one();
                 tenancy.checking.asked.notify_one();

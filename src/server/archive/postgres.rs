@@ -14,12 +14,13 @@ use crate::server::registry::postgres::PostgresRegistry;
 const BITE: i32 = 500;
 
 /// What is this server's or this database's own, and no content: see `0001_initial.sql`.
-const OWN_TABLES: [&str; 5] = [
+const OWN_TABLES: [&str; 6] = [
     "schema_migrations",
     "publisher",
     "meta",
     "access_keys_revision",
     "isolation_check",
+    "read_leases",
 ];
 const OWN_COLUMNS: [(&str, &str); 3] = [
     ("tenants", "change"),

@@ -72,6 +72,8 @@ pub(crate) enum Signal {
     Mail,
     /// An operation changed.
     Operation(String),
+    /// Someone is about to change something, and waits for the read leases to be given back.
+    Leases,
     /// Anything may have happened: word of it may have been lost.
     Anything,
 }
@@ -379,6 +381,11 @@ pub(crate) trait Registry: fmt::Debug + Send + Sync + 'static {
     /// and how often keys were changed; only the numbers when `after` is `None`. Whatever was
     /// acknowledged before the call is in it.
     async fn changes(&self, after: Option<i64>) -> Result<Changes, RegistryError>;
+    /// Takes or prolongs this server's read lease for `time`: until it ends or is given back, no
+    /// server changes a tenant or a key. Returns false while a change is being made.
+    async fn take_read_lease(&self, time: Duration) -> Result<bool, RegistryError>;
+    /// Ends this server's read lease.
+    async fn give_back_read_lease(&self) -> Result<(), RegistryError>;
     /// Returns the longest time to go without a look at what is to be done.
     fn look_every(&self) -> Duration;
     /// Returns the keys that seal what is secret, wrapped.

@@ -1,6 +1,7 @@
 //! What the registry promises, tried on a real file and on a real PostgreSQL.
 
 mod audit;
+mod leases;
 mod places;
 mod servers;
 

@@ -163,6 +163,13 @@ impl Tenancy {
         }
     }
 
+    /// Has the read lease given back, so that another server can change something.
+    pub(crate) fn call_in_lease(&self) {
+        if let Some(freshness) = &self.freshness {
+            freshness.call_in();
+        }
+    }
+
     /// `GET /v1/tenants/{tenantId}/associations/{service}/connections`.
     ///
     /// While a pair is being provisioned the answer is 404: products take that for "no such

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query, stale_on_conflict};
-use super::{PostgresRegistry, audit, count as limited, outbox};
+use super::{PostgresRegistry, audit, count as limited, others, outbox};
 use crate::contract::audit::AuditRecord;
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey, role};
@@ -125,6 +125,7 @@ pub(super) async fn add(
 ) -> Result<(), RegistryError> {
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
+        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         changed(&transaction).await?;
         insert(&transaction, new).await?;
@@ -194,6 +195,7 @@ pub(super) async fn revoke(
 ) -> Result<(), RegistryError> {
     let mut session = registry.awake().await?;
     let outcome = bounded(async {
+        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         changed(&transaction).await?;
         execute(

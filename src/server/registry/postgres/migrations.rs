@@ -52,6 +52,13 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("0007_isolation.sql"),
         needs: 5,
     },
+    Migration {
+        version: 8,
+        name: "read leases",
+        sql: include_str!("0008_read_leases.sql"),
+        // What older servers change waits for the leases too: the database sees to it.
+        needs: 5,
+    },
 ];
 
 /// Oldest PostgreSQL that has what the registry uses.

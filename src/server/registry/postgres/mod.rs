@@ -130,6 +130,12 @@ impl PostgresRegistry {
         states
     }
 
+    /// Returns where the schema is.
+    #[cfg(test)]
+    pub(crate) fn endpoint(&self) -> &PostgresEndpoint {
+        &self.endpoint
+    }
+
     /// Runs statements as a stranger would, to see what comes of it.
     #[cfg(test)]
     pub(crate) async fn try_sql(&self, sql: &str) {
@@ -529,6 +535,14 @@ impl Registry for PostgresRegistry {
         others::changes(self, after).await
     }
 
+    async fn take_read_lease(&self, time: Duration) -> Result<bool, RegistryError> {
+        others::take_read_lease(self, time).await
+    }
+
+    async fn give_back_read_lease(&self) -> Result<(), RegistryError> {
+        others::give_back_read_lease(self).await
+    }
+
     fn look_every(&self) -> Duration {
         LOOK_EVERY
     }
@@ -568,6 +582,8 @@ impl Registry for PostgresRegistry {
     async fn close(&self) {
         others::let_go(self).await;
         self.closed.store(true, Ordering::Relaxed);
+        // Without it others wait until the lease has ended.
+        let _ = others::give_back_read_lease(self).await;
         self.feed.lock().await.take();
         self.pool.close();
     }

@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use deadpool_postgres::ClientWrapper;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_postgres::Statement;
 
 use super::PostgresRegistry;
-use super::session::OPTIONS;
+use super::session::{OPTIONS, Parameters};
 use crate::link::postgres::{PostgresEndpoint, Session};
 use crate::server::registry::stored::parse;
 use crate::server::registry::{Changes, RegistryError, Signal};
@@ -19,6 +20,11 @@ const DEADLINE: Duration = Duration::from_secs(3);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Time between two signs of life of the listening session.
 const PULSE: Duration = Duration::from_secs(10);
+
+/// What is said by who waits for the read leases.
+const LEASES: &str = "leases";
+/// Pauses between two looks whether they were given back, in milliseconds.
+const LOOKS: [u64; 9] = [1, 1, 2, 4, 8, 16, 32, 64, 128];
 
 fn unavailable(error: impl std::fmt::Display) -> RegistryError {
     RegistryError::Unavailable(error.to_string())
@@ -95,6 +101,7 @@ async fn heard(
         let signal = match payload.as_str() {
             "work" => Signal::Work,
             "mail" => Signal::Mail,
+            LEASES => Signal::Leases,
             other => match other.strip_prefix("operation ") {
                 Some(id) => Signal::Operation(id.to_owned()),
                 // Of a newer version: whatever it means, a look does no harm.
@@ -113,6 +120,8 @@ pub(super) struct Feed {
     pub(super) session: Session,
     since: Statement,
     last: Statement,
+    take: Statement,
+    give: Statement,
 }
 
 impl Feed {
@@ -135,10 +144,16 @@ impl Feed {
                  FROM tenants",
             )
             .await?;
+        let take = session.prepare("SELECT take_read_lease($1, $2)").await?;
+        let give = session
+            .prepare("DELETE FROM read_leases WHERE server = $1")
+            .await?;
         Ok(Self {
             session,
             since,
             last,
+            take,
+            give,
         })
     }
 
@@ -195,6 +210,68 @@ pub(super) async fn changes(
     let (open, changes) = outcome?;
     *feed = Some(open);
     Ok(changes)
+}
+
+/// Takes or prolongs this server's read lease, see `0008_read_leases.sql`.
+pub(super) async fn take_read_lease(
+    registry: &PostgresRegistry,
+    time: Duration,
+) -> Result<bool, RegistryError> {
+    registry.open_still()?;
+    let mut feed = registry.feed.lock().await;
+    // Taken out, and put back only when it is sound.
+    let Some(open) = feed.take() else {
+        return Err(unavailable("the session was lost"));
+    };
+    let taken = within(async {
+        let values: Parameters<'_> = &[&registry.instance, &time.as_secs_f64()];
+        let row = open.session.query_one(&open.take, values).await?;
+        Ok(row.try_get(0)?)
+    })
+    .await?;
+    *feed = Some(open);
+    Ok(taken)
+}
+
+/// Ends this server's read lease; without a session it ends by itself.
+pub(super) async fn give_back_read_lease(registry: &PostgresRegistry) -> Result<(), RegistryError> {
+    let mut feed = registry.feed.lock().await;
+    let Some(open) = feed.take() else {
+        return Ok(());
+    };
+    within(async {
+        open.session
+            .execute(&open.give, &[&registry.instance])
+            .await?;
+        Ok(())
+    })
+    .await?;
+    *feed = Some(open);
+    Ok(())
+}
+
+/// Asks the servers that hold read leases to give them back, and waits for it for a moment.
+///
+/// Only for speed: the database lets no change pass beside a lease, but there it has to end by
+/// itself when its server does not hear that it is waited for.
+pub(super) async fn call_in_read_leases(
+    registry: &PostgresRegistry,
+    session: &ClientWrapper,
+) -> Result<(), RegistryError> {
+    let asked = session
+        .prepare_cached(
+            "SELECT pg_notify($1, $2)
+             WHERE EXISTS (SELECT FROM read_leases WHERE until > clock_timestamp())",
+        )
+        .await?;
+    for pause in LOOKS {
+        let left = session.query(&asked, &[&registry.channel, &LEASES]).await?;
+        if left.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    Ok(())
 }
 
 /// The session that holds the lock of the one that publishes.

@@ -658,6 +658,15 @@ impl Registry for SqliteRegistry {
         Ok(Changes::default())
     }
 
+    async fn take_read_lease(&self, _: Duration) -> Result<bool, RegistryError> {
+        // There is one server, which knows what it changes.
+        Ok(false)
+    }
+
+    async fn give_back_read_lease(&self) -> Result<(), RegistryError> {
+        Ok(())
+    }
+
     fn look_every(&self) -> Duration {
         LOOK_EVERY
     }
