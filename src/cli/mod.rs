@@ -27,7 +27,6 @@ pub mod isolation;
 pub mod key;
 pub mod log;
 pub mod mapping;
-mod misuse;
 pub mod operation;
 pub mod redact;
 pub mod server;
@@ -175,11 +174,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         });
     let matches = match matches {
         Ok(matches) => matches,
-        Err(error) => return ExitCode::from(refuse(error, &args, environment)),
+        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(refuse(error, &args, environment)),
+        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
     };
     let line = invocation::command_line(&args);
     let run = Invocation::new(environment, cli.globals, line, false);
@@ -217,7 +216,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
 }
 
 /// Prints what clap has to say: help and version are results, the rest is a usage error.
-fn refuse(error: clap::Error, args: &[OsString], environment: Environment) -> u8 {
+fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u8 {
     let wants = |format: &str| {
         args.windows(2)
             .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == format)
@@ -245,10 +244,10 @@ fn refuse(error: clap::Error, args: &[OsString], environment: Environment) -> u8
             0
         }
         _ => {
-            let misuse = misuse::say(error);
-            // The message may repeat what was typed, however long.
-            let plain: Vec<String> = misuse
-                .plain
+            let styled = error.render();
+            // The message repeats what was typed, however long, and whatever it is.
+            let whole = styled.to_string();
+            let plain: Vec<String> = redact::secrets(whole.trim_end())
                 .lines()
                 .map(|line| crate::output::table::cut(&crate::output::view::clean(line), 400))
                 .collect();
@@ -259,11 +258,10 @@ fn refuse(error: clap::Error, args: &[OsString], environment: Environment) -> u8
                 run.console
                     .document(&failure.document(&serde_json::Value::Null));
             }
-            match misuse.styled.filter(|_| plain == misuse.plain) {
-                Some(styled) if run.console.color_err => {
-                    run.console.err(styled.ansi().to_string().trim_end());
-                }
-                _ => run.console.err(&plain),
+            if run.console.color_err && plain == whole.trim_end() {
+                run.console.err(styled.ansi().to_string().trim_end());
+            } else {
+                run.console.err(&plain);
             }
             2
         }
