@@ -206,6 +206,20 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
             assert!(!all.contains(&secret[..secret.len().min(30)]), "{output}");
         }
     }
+    // Short and without a shape: known by where they stand alone.
+    for arguments in [
+        &["tenant", "list", "--limit", "hunter2"][..],
+        &["tenant", "list", "--timeout=hunter2"],
+        &["tenant", "list", "-o", "hunter2"],
+        &["tenant", "list", "--yes=hunter2"],
+        &["tenant", "show", "acme", "hunter2"],
+        &["tenant", "hunter2"],
+        &["hunter2"],
+    ] {
+        let output = room.run(arguments.iter().copied()).exits(2);
+        let all = format!("{}{}", output.stdout, output.stderr);
+        assert!(!all.contains("hunter2"), "{arguments:?}\n{output}");
+    }
     let help = room.run(["tenant", "list", "--limit", &key]).exits(2);
     assert!(help.stderr.contains("'[redacted]' for '--limit"), "{help}");
 }

@@ -42,6 +42,17 @@ fn a_purge_shows_its_plan_and_wants_the_name_typed() {
     assert_eq!(code, Some(130), "{screen}");
     assert_eq!(status(&room, "typed"), "active");
 
+    // So is Ctrl-D, on an empty line as behind a word that was not ended.
+    for keys in ["\u{4}", "typed\u{4}\u{4}"] {
+        let mut terminal = Terminal::run(&room, &["tenant", "purge", "typed"]);
+        terminal.expect("to go on:");
+        terminal.type_keys(keys);
+        let (code, screen) = terminal.end();
+        assert_eq!(code, Some(10), "{screen}");
+        assert!(screen.contains("nothing was changed"), "{screen}");
+        assert_eq!(status(&room, "typed"), "active");
+    }
+
     // What may not ask is not asked, terminal or not.
     let terminal = Terminal::run(&room, &["tenant", "purge", "typed", "--no-input"]);
     let (code, screen) = terminal.end();
@@ -60,17 +71,21 @@ fn a_purge_shows_its_plan_and_wants_the_name_typed() {
 fn a_password_is_not_shown() {
     let server = start();
     let room = server.room();
-    let mut terminal = Terminal::run(
-        &room,
-        &[
-            "tenant",
-            "create",
-            "Hidden",
-            "--owner-email",
-            "owner@hidden.example",
-            "--ask-owner-password",
-        ],
-    );
+    let create = [
+        "tenant",
+        "create",
+        "Hidden",
+        "--owner-email",
+        "owner@hidden.example",
+        "--ask-owner-password",
+    ];
+    let mut terminal = Terminal::run(&room, &create);
+    terminal.expect("assword");
+    terminal.type_keys("\u{4}");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(10), "the end of input is no password: {screen}");
+
+    let mut terminal = Terminal::run(&room, &create);
     for (first, second) in [
         ("correct horse battery", "correct horse staple"),
         ("correct horse battery", "correct horse battery"),

@@ -1,8 +1,11 @@
 //! Plan → show → confirm, `--yes` or refuse: the only prompt.
 
+use std::io::BufRead as _;
+
 use clap::Args;
+use dialoguer::Password;
 use dialoguer::console::Term;
-use dialoguer::{Input, Password};
+use tokio::sync::oneshot;
 
 use super::effects::{self, Effect};
 use super::failure::{Failure, Kind};
@@ -101,8 +104,8 @@ impl Invocation {
             self.console.err(view.into_text().trim_end());
         }
         match asked {
-            None => Self::ask_yes(&question.text),
-            Some(word) => Self::ask_word(&question.text, word),
+            None => self.ask_yes(&question.text),
+            Some(word) => self.ask_word(&question.text, word),
         }
     }
 
@@ -119,7 +122,7 @@ impl Invocation {
             )
             .hint_command("consent", format!("{} --yes", self.command_line)));
         }
-        Self::ask_yes(text)
+        self.ask_yes(text)
     }
 
     fn approve_context(&self, consent: &Consent) -> Result<(), Failure> {
@@ -140,7 +143,7 @@ impl Invocation {
                 format!("{} --confirm-context {name}", self.command_line),
             ));
         }
-        Self::ask_word(&format!("Context {name} is protected"), &name)
+        self.ask_word(&format!("Context {name} is protected"), &name)
     }
 
     fn refuse(&self, question: &Question<'_>, word: Option<&str>) -> Failure {
@@ -160,8 +163,8 @@ impl Invocation {
         .hint_command("consent", format!("{} --yes{extra}", self.command_line))
     }
 
-    fn ask_yes(text: &str) -> Result<(), Failure> {
-        let answer = Self::read_line(&format!("{text}? [y/N]"))?;
+    fn ask_yes(&self, text: &str) -> Result<(), Failure> {
+        let answer = self.read_line(&format!("{text}? [y/N]"))?;
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             Ok(())
         } else {
@@ -169,8 +172,8 @@ impl Invocation {
         }
     }
 
-    fn ask_word(text: &str, word: &str) -> Result<(), Failure> {
-        let answer = Self::read_line(&format!("{text}. Type `{word}` to go on"))?;
+    fn ask_word(&self, text: &str, word: &str) -> Result<(), Failure> {
+        let answer = self.read_line(&format!("{text}. Type `{word}` to go on"))?;
         if answer.trim() == word {
             Ok(())
         } else {
@@ -178,26 +181,60 @@ impl Invocation {
         }
     }
 
-    fn read_line(prompt: &str) -> Result<String, Failure> {
+    /// Reads a line as the terminal gives it: edited there, and ended by Ctrl-D too.
+    fn read_line(&self, prompt: &str) -> Result<String, Failure> {
         let prompt = crate::output::view::one_line(prompt);
-        Input::<String>::new()
-            .with_prompt(prompt)
-            .allow_empty(true)
-            .report(false)
-            .interact_text_on(&Term::stderr())
-            .map_err(|error| ended(&error))
+        let terminal = Term::stderr();
+        terminal
+            .write_str(&format!("{prompt}: "))
+            .map_err(|error| ended(&error))?;
+        let (sender, receiver) = oneshot::channel();
+        // Left where it is when a signal comes first: the program ends then.
+        std::thread::spawn(move || {
+            let mut answer = String::new();
+            let read = std::io::stdin().lock().read_line(&mut answer);
+            let _ = sender.send(read.map(|_| answer));
+        });
+        let answered = self.block_on(async {
+            let answer = receiver.await.map_err(|_| declined())?;
+            answer.map_err(|error| ended(&error))
+        });
+        match answered {
+            // What Ctrl-D ended was not entered.
+            Ok(answer) if !answer.ends_with('\n') => {
+                let _ = terminal.write_line("");
+                Err(declined())
+            }
+            Err(failure) if failure.kind == Kind::Interrupted => Err(interrupted()),
+            answered => answered,
+        }
     }
 
     /// Asks for a secret without showing it; only where [`Invocation::may_prompt`].
     pub fn ask_secret(prompt: &str, repeat: bool) -> Result<Secret, Failure> {
-        let mut password = Password::new().with_prompt(prompt).report(false);
-        if repeat {
-            password = password.with_confirmation("Again", "They differ; once more");
+        loop {
+            let secret = Self::typed_secret(prompt)?;
+            if !repeat || Self::typed_secret("Again")? == secret {
+                return Ok(secret);
+            }
+            Term::stderr()
+                .write_line("They differ; once more")
+                .map_err(|error| ended(&error))?;
         }
-        password
-            .interact_on(&Term::stderr())
-            .map(Secret::new)
-            .map_err(|error| ended(&error))
+    }
+
+    fn typed_secret(prompt: &str) -> Result<Secret, Failure> {
+        let typed = Password::new()
+            .with_prompt(prompt)
+            .report(false)
+            .allow_empty_password(true)
+            .interact_on(&Term::stderr());
+        match typed {
+            // An empty line, or the end of input.
+            Ok(typed) if typed.is_empty() => Err(declined()),
+            Ok(typed) => Ok(Secret::new(typed)),
+            Err(dialoguer::Error::IO(error)) => Err(ended(&error)),
+        }
     }
 }
 
@@ -210,15 +247,18 @@ fn declined() -> Failure {
 }
 
 /// End of input and Ctrl-C are "no".
-fn ended(error: &dialoguer::Error) -> Failure {
-    let dialoguer::Error::IO(error) = error;
+fn ended(error: &std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::Interrupted {
-        Failure::new(
-            Kind::Interrupted,
-            "consent.interrupted",
-            "interrupted; nothing was changed",
-        )
+        interrupted()
     } else {
         declined().cause(error)
     }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        Kind::Interrupted,
+        "consent.interrupted",
+        "interrupted; nothing was changed",
+    )
 }

@@ -27,6 +27,7 @@ pub mod isolation;
 pub mod key;
 pub mod log;
 pub mod mapping;
+mod misuse;
 pub mod operation;
 pub mod redact;
 pub mod server;
@@ -174,11 +175,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         });
     let matches = match matches {
         Ok(matches) => matches,
-        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
+        Err(error) => return ExitCode::from(refuse(error, &args, environment)),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(refuse(&error, &args, environment)),
+        Err(error) => return ExitCode::from(refuse(error, &args, environment)),
     };
     let line = invocation::command_line(&args);
     let run = Invocation::new(environment, cli.globals, line, false);
@@ -216,7 +217,7 @@ fn dispatch(command: &Command, run: &Invocation) -> u8 {
 }
 
 /// Prints what clap has to say: help and version are results, the rest is a usage error.
-fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u8 {
+fn refuse(error: clap::Error, args: &[OsString], environment: Environment) -> u8 {
     let wants = |format: &str| {
         args.windows(2)
             .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == format)
@@ -244,10 +245,10 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
             0
         }
         _ => {
-            let styled = error.render();
-            // The message repeats what was typed, however long, and whatever it is.
-            let whole = styled.to_string();
-            let plain: Vec<String> = redact::secrets(whole.trim_end())
+            let misuse = misuse::say(error);
+            // The message may repeat what was typed, however long.
+            let plain: Vec<String> = misuse
+                .plain
                 .lines()
                 .map(|line| crate::output::table::cut(&crate::output::view::clean(line), 400))
                 .collect();
@@ -258,10 +259,11 @@ fn refuse(error: &clap::Error, args: &[OsString], environment: Environment) -> u
                 run.console
                     .document(&failure.document(&serde_json::Value::Null));
             }
-            if run.console.color_err && plain == whole.trim_end() {
-                run.console.err(styled.ansi().to_string().trim_end());
-            } else {
-                run.console.err(&plain);
+            match misuse.styled.filter(|_| plain == misuse.plain) {
+                Some(styled) if run.console.color_err => {
+                    run.console.err(styled.ansi().to_string().trim_end());
+                }
+                _ => run.console.err(&plain),
             }
             2
         }
