@@ -100,6 +100,7 @@ impl ProbeArgs {
                 .transpose()?,
             signer: None,
             manager: None,
+            databases: Vec::new(),
         })?;
         Ok(Some(probes))
     }

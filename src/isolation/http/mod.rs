@@ -17,6 +17,7 @@ mod recipe;
 mod session;
 mod talk;
 mod tokens;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,9 +29,11 @@ pub use forge::Signer;
 pub use outcome::Outcome;
 pub use plan::Plan;
 pub use recipe::{Collection, Recipe, VERSION};
+pub use writes::Behind;
 
 use super::model::Check;
 use crate::contract::TenantId;
+use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
 use forge::Parts;
 use session::Session;
@@ -56,6 +59,8 @@ pub struct Target {
     pub manager: Option<Manager>,
     /// Names that no refusal may give away: hosts, databases, schemas, logins.
     pub inner_names: Vec<String>,
+    /// Databases of the product itself, where nothing of a tenant may land.
+    pub databases: Vec<PostgresEndpoint>,
 }
 
 /// A tenant that may be probed.
@@ -112,7 +117,7 @@ pub struct Manager {
 }
 
 /// Probes one product with every check that is wanted.
-pub async fn run(target: &Target, wanted: &[&'static Check]) -> Outcome {
+pub async fn run(target: &Target, wanted: &[&'static Check], behind: &Behind<'_>) -> Outcome {
     let mut session = match Session::open(target, wanted).await {
         Ok(session) => session,
         Err(reason) => {
@@ -126,6 +131,7 @@ pub async fn run(target: &Target, wanted: &[&'static Check]) -> Outcome {
     tokens::run(&mut session).await;
     objects::run(&mut session).await;
     besides::run(&mut session).await;
+    writes::run(&mut session, behind).await;
     load::run(&mut session).await;
     session.close().await
 }

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::{Manager, Recipe, Side, Signer, Target};
 use crate::isolation::inventory::Inventory;
+use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
 
 /// What products are probed with, whatever the fleet is.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub signer: Option<Arc<Signer>>,
     /// The Tenant Manager.
     pub manager: Option<Manager>,
+    /// Databases of the products themselves, where nothing of a tenant may land.
+    pub databases: Vec<PostgresEndpoint>,
 }
 
 impl Plan {
@@ -57,6 +60,7 @@ impl Plan {
                 suspended: self.suspended.clone(),
                 signer: self.signer.clone(),
                 manager,
+                databases: self.databases.clone(),
                 inner_names: inner_names(inventory),
             }
         };

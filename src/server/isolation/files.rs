@@ -54,6 +54,7 @@ impl ProductProbes {
             suspended: self.suspended.as_deref().map(token).transpose()?,
             signer: None,
             manager: None,
+            databases: Vec::new(),
         };
         if plan.is_of_one_tenant() {
             return Err("both tokens of the products' probes are of the same tenant".into());
