@@ -380,6 +380,7 @@ fn in_schemas() -> Vec<Leak> {
             undo: "DROP SCHEMA tools CASCADE",
             inside: true,
             found_by: &["PG-103", "PG-119"],
+            to: BOREALIS,
             ..LEAK
         },
         Leak {

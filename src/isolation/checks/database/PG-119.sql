@@ -5,11 +5,32 @@
 --   security_invoker view.
 -- why: A view reads with its owner's rights: the usual shape of the shortcut for reports.
 -- looks: Views and materialised views outside of extensions whose owner is not a role of the reader's
---   tenant.
+--   tenant. Reached are the tenant of that owner, or else those of the tables that the view reads, through
+--   other views as well; where one of these is nobody's, everybody.
 -- remedy: ALTER VIEW "v" SET (security_invoker = true);   -- since PostgreSQL 15
+, reads(view, oid) AS (
+  SELECT w.ev_class, d.refobjid FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+    AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> w.ev_class
+  WHERE w.ev_class >= 16384
+  UNION
+  SELECT x.view, d.refobjid FROM reads x JOIN pg_rewrite w ON w.ev_class = x.oid JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass
+    AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> w.ev_class)
 SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
   array_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END),
-  coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = c.relowner), ARRAY['*']),
+  coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = c.relowner),
+    (SELECT CASE WHEN bool_and(w.tenant IS NOT NULL) AND NOT EXISTS (
+         -- What a function reads does not show.
+         SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+         WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384
+           AND (w.ev_class = c.oid OR w.ev_class IN (SELECT y.oid FROM reads y WHERE y.view = c.oid)))
+       THEN array_agg(DISTINCT w.tenant) END
+     FROM reads x JOIN pg_class t ON t.oid = x.oid AND t.relkind NOT IN ('v', 'm') JOIN pg_namespace o ON o.oid = t.relnamespace
+     LEFT JOIN LATERAL (
+       SELECT m.tenant FROM mine m WHERE m.oid = t.relowner
+       UNION SELECT s.tenant FROM schemas s WHERE s.sch = o.nspname
+       UNION SELECT min(i.tenant) FROM inv i WHERE i.db = current_database() AND t.oid >= 16384
+         HAVING count(DISTINCT i.tenant) = 1) w ON true
+     WHERE x.view = c.oid), ARRAY['*']),
   format('view %I.%I of database %s', n.nspname, c.relname, current_database()), CASE WHEN bool_or(a.privilege_type <> 'SELECT') THEN 'it reads and writes as ' ELSE 'it reads as ' END || r.rolname,
   format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
        ELSE format('REVOKE ALL ON %I.%I FROM PUBLIC;', n.nspname, c.relname) END
@@ -23,4 +44,4 @@ WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type IN ('SELEC
   AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
   AND NOT EXISTS (SELECT FROM mine x JOIN mine y USING (tenant) WHERE x.oid = c.relowner AND y.oid = a.grantee)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
-GROUP BY n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls
+GROUP BY c.oid, n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls
