@@ -3,12 +3,15 @@
 
 use std::process::{Command, Stdio};
 
+use lerianctl::isolation::attest::{self, SigningKey};
 use lerianctl::isolation::inventory::Inventory;
 use lerianctl::isolation::run::{Settings, run};
+use lerianctl::secret::Secret;
 use serde_json::{Value, json};
 
 use super::isolation_command::{CHECK, room as room_of};
 use super::isolation_fleet::Fleet;
+use super::server_isolation::{PRIVATE, PUBLIC};
 use super::support::{Output, Sandbox};
 
 /// A report of a run that looked at nothing, in the form of `-o json`.
@@ -37,6 +40,14 @@ fn report() -> Value {
 const ENVIRONMENT: &str = "APPLICATION_NAME=ledger\nENV_NAME=production\nMULTI_TENANT_ENABLED=true\n\
     MULTI_TENANT_URL=https://tm.example\nMULTI_TENANT_SERVICE_API_KEY=hunter2\nPLUGIN_AUTH_ENABLED=true\n";
 
+const VERIFY: &[&str] = &[
+    "isolation",
+    "verify-report",
+    "r.json",
+    "--key-file",
+    "key.pub",
+];
+
 /// Everything that can be said without a server, with its status.
 const CALLS: &[(&[&str], i32)] = &[
     (&["isolation", "list"], 0),
@@ -46,6 +57,32 @@ const CALLS: &[(&[&str], i32)] = &[
     (&["isolation", "show", "r.json"], 3),
     (&["isolation", "show", "r.json", "-o", "json"], 3),
     (&["isolation", "diff", "r.json", "r.json"], 0),
+    (VERIFY, 0),
+    (
+        &[
+            "isolation",
+            "verify-report",
+            "r.json",
+            "--key-file",
+            "key.pub",
+            "-o",
+            "json",
+        ],
+        0,
+    ),
+    // Another file than the one that was signed.
+    (
+        &[
+            "isolation",
+            "verify-report",
+            "ledger.env",
+            "--attestation",
+            "r.json.intoto.json",
+            "--key-file",
+            "key.pub",
+        ],
+        3,
+    ),
     (&["env", "check", "ledger.env", "--all"], 3),
     (&["env", "check", "ledger.env", "-o", "json"], 3),
     (
@@ -65,7 +102,18 @@ const CALLS: &[(&[&str], i32)] = &[
 
 fn room() -> Sandbox {
     let room = Sandbox::new();
-    room.write("r.json", report().to_string());
+    let report = report();
+    let text = report.to_string();
+    let key = SigningKey::from_pem(&Secret::new(PRIVATE)).unwrap();
+    let outcome = serde_json::from_value(report).unwrap();
+    let now = jiff::Timestamp::now();
+    let envelope = attest::sign(&key, "r.json", text.as_bytes(), &outcome, now);
+    room.write("r.json", text);
+    room.write(
+        "r.json.intoto.json",
+        serde_json::to_string(&envelope).unwrap(),
+    );
+    room.write("key.pub", PUBLIC);
     room.write("ledger.env", ENVIRONMENT);
     room
 }
@@ -74,35 +122,41 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
+/// Runs a call whose reader leaves after `taken`, as `head` takes it.
+fn left_by_its_reader(room: &Sandbox, call: &[&str], status: i32, taken: &str) {
+    let words: Vec<&str> = [&[env!("CARGO_BIN_EXE_lerianctl")], call].concat();
+    let line = shlex::try_join(words).unwrap();
+    let script = format!("{line} | head {taken} >/dev/null; echo ${{PIPESTATUS[0]}}");
+    let mut shell = Command::new("/bin/bash");
+    let output = shell
+        .args(["-c", &script])
+        .current_dir(room.home())
+        .env_clear()
+        .env("HOME", room.home())
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output.stdout).trim(),
+        status.to_string(),
+        "{line}: {output:?}"
+    );
+    let said = text(&output.stderr);
+    for word in ["panicked", "Broken pipe", "os error 32"] {
+        assert!(!said.contains(word), "{line}: {said}");
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_changes_nothing() {
     let room = room();
     for (call, status) in CALLS {
-        let words: Vec<&str> = [&[env!("CARGO_BIN_EXE_lerianctl")], *call].concat();
-        let line = shlex::try_join(words).unwrap();
         let whole = room.run(call.iter()).exits(*status);
         assert!(!whole.stdout.contains("hunter2"), "{whole}");
-        let mut shell = Command::new("/bin/bash");
-        let script = format!("{line} | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}");
-        let output = shell
-            .args(["-c", &script])
-            .current_dir(room.home())
-            .env_clear()
-            .env("HOME", room.home())
-            .env("PATH", "/usr/bin:/bin")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert_eq!(
-            text(&output.stdout).trim(),
-            status.to_string(),
-            "{line}: {output:?}"
-        );
-        let said = text(&output.stderr);
-        for word in ["panicked", "Broken pipe", "os error 32"] {
-            assert!(!said.contains(word), "{line}: {said}");
-        }
+        left_by_its_reader(&room, call, *status, "-c 1");
     }
+    left_by_its_reader(&room, VERIFY, 0, "-1");
 }
 
 /// Runs the binary on a terminal of 60 columns; returns its status and what it shows.
@@ -128,27 +182,36 @@ fn on_terminal(room: &Sandbox, call: &[&str], variables: &[(&str, &str)]) -> (Op
     (output.status.code(), shown)
 }
 
+/// Runs a call on the narrow terminal, with and without colours; returns what it shows without.
+fn in_sixty_columns(room: &Sandbox, call: &[&str], status: i32) -> String {
+    let (ended, shown) = on_terminal(room, call, &[("NO_COLOR", "1"), ("CI", "true")]);
+    assert_eq!(ended, Some(status), "{call:?}: {shown}");
+    assert!(!shown.contains('\u{1b}'), "{call:?}: {shown}");
+    let (_, coloured) = on_terminal(room, call, &[]);
+    let plain = call.contains(&"render") || call.contains(&"--query") || call.contains(&"--remedy");
+    assert!(plain || coloured.contains('\u{1b}'), "{call:?}");
+    // What is to be copied stays whole: statements, commands, assignments.
+    if plain {
+        return shown;
+    }
+    let long = shown.lines().filter(|line| {
+        let words = line.split_whitespace().map(|word| word.chars().count());
+        line.chars().count() > 60 && words.max().unwrap_or(0) < 40
+    });
+    let remedies = shown.split("\nRemedy\n").nth(1).unwrap_or_default();
+    let copied = |line: &&str| line.contains(';') || line.trim_start().starts_with('\\');
+    let long: Vec<&str> = long
+        .filter(|line| !remedies.contains(line) && !copied(line))
+        .collect();
+    assert!(long.is_empty(), "{call:?}: {long:#?}");
+    shown
+}
+
 #[test]
 fn sixty_columns_are_enough_and_nothing_is_coloured_unasked() {
     let room = room();
     for (call, status) in CALLS.iter().filter(|(call, _)| !call.contains(&"-o")) {
-        let (ended, shown) = on_terminal(&room, call, &[("NO_COLOR", "1"), ("CI", "true")]);
-        assert_eq!(ended, Some(*status), "{call:?}: {shown}");
-        assert!(!shown.contains('\u{1b}'), "{call:?}: {shown}");
-        let (_, coloured) = on_terminal(&room, call, &[]);
-        let plain = call.contains(&"render") || call.contains(&"--query");
-        assert!(plain || coloured.contains('\u{1b}'), "{call:?}");
-        // What is to be copied stays whole: statements, commands, assignments.
-        if plain {
-            continue;
-        }
-        let long = shown.lines().filter(|line| {
-            let words = line.split_whitespace().map(|word| word.chars().count());
-            line.chars().count() > 60 && words.max().unwrap_or(0) < 40
-        });
-        let remedies = shown.split("\nRemedy\n").nth(1).unwrap_or_default();
-        let long: Vec<&str> = long.filter(|line| !remedies.contains(line)).collect();
-        assert!(long.is_empty(), "{call:?}: {long:#?}");
+        in_sixty_columns(&room, call, *status);
     }
     // For a program nothing is coloured, whatever the terminal.
     for (call, _) in CALLS {
@@ -156,6 +219,72 @@ fn sixty_columns_are_enough_and_nothing_is_coloured_unasked() {
         assert!(!output.stdout.contains('\u{1b}'), "{output}");
         assert!(!output.stderr.contains('\u{1b}'), "{output}");
     }
+}
+
+/// `isolation fix` with a fleet that has something to mend, and something that it leaves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fix_keeps_to_pipes_narrow_terminals_and_what_ci_expects() {
+    let fleet = Fleet::by_hand(true).await;
+    let session = fleet.session("postgres").await;
+    let leaks = "GRANT CONNECT ON DATABASE borealis TO aurora_app; ALTER ROLE aurora_app CREATEDB; \
+                 ALTER DATABASE celeste OWNER TO aurora_app";
+    session.batch_execute(leaks).await.unwrap();
+    let before = session
+        .query_one(
+            "SELECT rolcreatedb FROM pg_roles WHERE rolname = 'aurora_app'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(before.get::<_, bool>(0));
+    let room = room_of(&fleet);
+    tokio::task::spawn_blocking(move || {
+        let fix = |rest: &[&'static str]| {
+            let check = CHECK.iter().skip(2).copied();
+            let mut words = vec!["isolation", "fix"];
+            words.extend(check);
+            words.extend(rest);
+            words
+        };
+        for (rest, status) in [
+            (&["--dry-run"][..], 0),
+            (&["--dry-run", "-o", "json"], 0),
+            (&["--remedy", "sql"], 0),
+            // Nobody is there to consent.
+            (&[], 10),
+        ] {
+            left_by_its_reader(&room, &fix(rest), status, "-1");
+        }
+        for rest in [&["--dry-run"][..], &["--remedy", "sql"]] {
+            let shown = in_sixty_columns(&room, &fix(rest), 0);
+            assert!(shown.contains("REVOKE ALL ON DATABASE"), "{shown}");
+        }
+        // On a terminal of a pipeline nobody is asked either, and nothing waits for an answer.
+        let (ended, shown) = on_terminal(&room, &fix(&[]), &[("CI", "true"), ("NO_COLOR", "1")]);
+        assert_eq!(ended, Some(10), "{shown}");
+        assert!(
+            shown.contains("--yes") && !shown.contains('\u{1b}'),
+            "{shown}"
+        );
+        for rest in [&["--dry-run"][..], &["--remedy", "sql"], &[]] {
+            let output = room.run(fix(rest));
+            assert!(!output.stdout.contains('\u{1b}'), "{output}");
+            assert!(!output.stderr.contains('\u{1b}'), "{output}");
+        }
+        // Who leaves while it mends finds it mended.
+        left_by_its_reader(&room, &fix(&["--yes"]), 3, "-1");
+    })
+    .await
+    .unwrap();
+    let mended = session
+        .query_one(
+            "SELECT rolcreatedb FROM pg_roles WHERE rolname = 'aurora_app'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(!mended.get::<_, bool>(0));
+    session.close().await;
 }
 
 #[test]

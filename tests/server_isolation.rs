@@ -14,10 +14,10 @@ use super::server_kit::{Caller, PATIENCE};
 use super::support::{Postgres, Sandbox, Server, ServerProcess, cluster};
 
 // The key pair of RFC 8410, section 10.3.
-const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\n\
+pub(crate) const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
     -----END PRIVATE KEY-----\n";
-const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
+pub(crate) const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\n\
     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
     -----END PUBLIC KEY-----\n";
 

@@ -208,11 +208,15 @@ impl Report for FixReport {
                 .as_deref()
                 .map(|database| format!(" in {database}"))
                 .unwrap_or_default();
-            out.paint(
-                Tone::Strong,
-                format!("{} at {}{place}", repair.object, repair.store),
-            )
-            .line();
+            let place = format!("at {}{place}", repair.store);
+            let head = 10 + repair.check.len() + repair.object.chars().count();
+            if head + 1 + place.chars().count() <= width {
+                out.paint(Tone::Strong, format!("{} {place}", repair.object))
+                    .line();
+            } else {
+                out.paint(Tone::Strong, &repair.object).line();
+                out.plain("         ").paint(Tone::Strong, place).line();
+            }
             // Whole, so that it can be copied.
             for statement in &repair.statements {
                 out.plain("         ").plain(statement).line();

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::check::IsolationReport;
 use super::show::REPORT_BYTES;
+use super::view;
 use super::written::attestation_of;
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
@@ -142,9 +143,9 @@ impl Report for ReportVerification {
         } else {
             out.paint(Tone::Bad, "NOT VERIFIED")
                 .plain(format!(": {}", self.file))
-                .line()
-                .plain(format!("  {}", self.reason))
                 .line();
+            let width = out.width.map_or(view::WIDTH, usize::from).max(40);
+            view::paragraph(out, width, "  ", &self.reason);
         }
         if let Some(said) = &self.said {
             out.plain(format!("  signed    {}", said.signed_at)).line();
@@ -162,8 +163,8 @@ impl Report for ReportVerification {
                     said.findings, said.tenants
                 ))
                 .line();
-            out.plain(format!("  run       {} of {}", said.run, said.started_at))
-                .line();
+            out.plain(format!("  run       {}", said.run)).line();
+            out.plain(format!("  began     {}", said.started_at)).line();
         }
         if let Some(key) = &self.key {
             out.plain(format!("  key       {key}")).line();
