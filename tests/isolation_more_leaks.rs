@@ -574,6 +574,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("PG-123", "each_variant_of_a_leak_is_found_by_its_checks"),
     ("PG-206", "a_canary_of_another_is_found"),
+    ("PG-207", "what_is_written_astray_is_found_in_both_modes"),
     ("PG-208", "a_password_that_was_rotated_out_is_found"),
     ("PG-211", "tenants_that_share_a_database_hear_each_other"),
     ("PG-212", "a_server_that_takes_clear_text_is_found"),

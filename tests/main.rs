@@ -55,6 +55,7 @@ mod isolation_reports;
 mod isolation_resume;
 mod isolation_servers;
 mod isolation_variants;
+mod isolation_writes;
 mod middleware_kit;
 mod middleware_property;
 mod middleware_tenants;

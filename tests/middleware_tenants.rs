@@ -359,6 +359,75 @@ async fn without_the_tenant_manager_warm_tenants_are_served_and_others_are_not()
     assert_eq!(ask(&router, &stage.token(&warm)).await.status, 200);
 }
 
+/// Neither part is there any more, one after the other: whoever has no connection of its own is
+/// refused, and nobody is led to another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_and_then_without_the_tenant_manager_nobody_falls_back_to_another_pool() {
+    for mode in ["database", "schema"] {
+        let redis = Redis::private();
+        let endpoint = redis.endpoint();
+        let stage = Stage::start();
+        let mut tenants = Vec::new();
+        for _ in 0..4 {
+            tenants.push(stage.caller.tenant(&["ledger"], mode).await);
+        }
+        let [warm, late, cold, gone] = tenants.as_slice() else {
+            panic!("there are four");
+        };
+        let tokens: Vec<String> = tenants.iter().map(|t| stage.token(t)).collect();
+        let unknown = stage.token_of(TenantId::generate().as_str());
+        let settings = ResolverSettings {
+            check_interval: Duration::from_millis(20),
+            ..ResolverSettings::default()
+        };
+        let resolver = Resolver::new(stage.manager(), settings, Some(endpoint.clone()));
+        let tenancy = Tenancy::new(stage.settings(), resolver);
+        let _listener = stage.listen_at(&tenancy, endpoint).await;
+        let router = router(&tenancy);
+        for at in [0, 3] {
+            let said = ask(&router, &tokens[at]).await;
+            assert_eq!(said.body, expected(&tenants[at], "onboarding"));
+        }
+        drop(redis);
+        // The Tenant Manager knows, with or without the shared tier.
+        for (tenant, token) in [(warm, &tokens[0]), (late, &tokens[1])] {
+            let said = ask(&router, token).await;
+            assert_eq!(said.body, expected(tenant, "onboarding"));
+        }
+        assert_eq!(ask(&router, &unknown).await.code(), "TENANT_NOT_FOUND");
+        // No event comes through; the next question finds out.
+        stage
+            .caller
+            .post(&path(gone, "/suspend"), &json!({}))
+            .await
+            .expect(200);
+        until("the suspended tenant is refused", async || {
+            ask(&router, &tokens[3]).await.status == 403
+        })
+        .await;
+        stage.server.stop();
+        // Until the breaker opens, and after.
+        for _ in 0..4 {
+            for token in [&tokens[2], &unknown] {
+                let said = ask(&router, token).await;
+                assert!([500, 503].contains(&said.status), "{said:?}");
+                let code = said.code();
+                assert!(
+                    ["TENANT_DB_ERROR", "SERVICE_UNAVAILABLE"].contains(&code.as_str()),
+                    "{code}"
+                );
+            }
+            assert_ne!(ask(&router, &tokens[3]).await.status, 200);
+        }
+        assert!(!tenancy.has_pools(&id(cold)));
+        // What is known stays where it is.
+        for (tenant, token) in [(warm, &tokens[0]), (late, &tokens[1])] {
+            let said = ask(&router, token).await;
+            assert_eq!(said.body, expected(tenant, "onboarding"));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_finds_the_shared_tier_and_revalidation_closes_what_is_suspended() {
     let stage = Stage::start();

@@ -234,7 +234,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     servers.extend(tallies.take(part, &mut not_tested));
     let mut control = merge(controls, settings, &planted);
     products::probe(
+        inventory,
         settings,
+        &gate,
         &mut tallies,
         &mut control,
         &mut not_tested,

@@ -69,6 +69,10 @@ pub(super) struct HttpArgs {
     #[arg(long, requires = "recipe")]
     probe_writes: bool,
 
+    /// File with a postgres:// URL of the product's own database, where nothing of a tenant may land
+    #[arg(long, value_name = "FILE", requires = "probe_writes")]
+    product_database_url_file: Vec<PathBuf>,
+
     /// Requests of the check under load; below 100000 it is a sample
     #[arg(long, value_name = "COUNT", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
     http_requests: u32,
@@ -157,6 +161,7 @@ impl HttpArgs {
             None => None,
         };
         let manager = manager.filter(|manager| !manager.key.is_empty());
+        let databases = super::check::operators(run, &self.product_database_url_file)?;
         let mut targets = Vec::new();
         for name in &self.recipe {
             let mut recipe = recipe(run, name)?;
@@ -184,6 +189,7 @@ impl HttpArgs {
                 signer: signer.clone(),
                 manager,
                 inner_names: inner_names(inventory),
+                databases: databases.clone(),
                 recipe,
             });
         }

@@ -16,6 +16,7 @@ mod recipe;
 mod session;
 mod talk;
 mod tokens;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,9 +27,11 @@ pub use control::run as run_control;
 pub use forge::Signer;
 pub use outcome::Outcome;
 pub use recipe::{Collection, Recipe, VERSION};
+pub use writes::Behind;
 
 use super::model::Check;
 use crate::contract::TenantId;
+use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
 use forge::Parts;
 use session::Session;
@@ -54,6 +57,8 @@ pub struct Target {
     pub manager: Option<Manager>,
     /// Names that no refusal may give away: hosts, databases, schemas, logins.
     pub inner_names: Vec<String>,
+    /// Databases of the product itself, where nothing of a tenant may land.
+    pub databases: Vec<PostgresEndpoint>,
 }
 
 /// A tenant that may be probed.
@@ -110,7 +115,7 @@ pub struct Manager {
 }
 
 /// Probes one product with every check that is wanted.
-pub async fn run(target: &Target, wanted: &[&'static Check]) -> Outcome {
+pub async fn run(target: &Target, wanted: &[&'static Check], behind: &Behind<'_>) -> Outcome {
     let mut session = match Session::open(target, wanted).await {
         Ok(session) => session,
         Err(reason) => {
@@ -124,6 +129,7 @@ pub async fn run(target: &Target, wanted: &[&'static Check]) -> Outcome {
     tokens::run(&mut session).await;
     objects::run(&mut session).await;
     besides::run(&mut session).await;
+    writes::run(&mut session, behind).await;
     load::run(&mut session).await;
     session.close().await
 }

@@ -19,6 +19,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What was made and could not be removed.
     pub left_behind: Vec<String>,
+    /// Where nothing was searched, and why.
+    pub not_searched: Vec<(String, &'static str)>,
 }
 
 impl Outcome {

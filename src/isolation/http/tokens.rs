@@ -4,11 +4,17 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::forge::Parts;
+use super::objects::conclude;
 use super::session::{DIRECTIONS, Session};
 use super::talk::{Answer, Extra, Talk};
 
 const NO_SIGNER: &str = "only a properly signed token gets as far as this: give the key that signs \
                          tokens on a test deployment (--token-key-file)";
+
+/// What only such a token shows.
+const SIGNED: [&str; 7] = [
+    "CF-15", "JW-06", "JW-07", "JW-14", "JW-15", "JW-16", "JW-19",
+];
 
 /// Signs the claims of a token after a change.
 type Sign<'a> = dyn Fn(&Parts, &dyn Fn(&mut Map<String, Value>)) -> String + 'a;
@@ -46,7 +52,7 @@ pub(super) async fn run(session: &mut Session<'_>) {
     if session.target.signer.is_some() {
         signed(session).await;
     } else {
-        for id in ["JW-06", "JW-07", "JW-14", "JW-15", "JW-16", "JW-19"] {
+        for id in SIGNED {
             session.outcome.skip(id, NO_SIGNER);
         }
     }
@@ -181,7 +187,7 @@ async fn signed(session: &mut Session<'_>) {
     let path = session.path(1, 0).unwrap_or_default();
     let control = session.get_as(Some(&unchanged), 1, &path).await;
     if !control.as_ref().is_ok_and(Answer::is_ok) {
-        for id in ["JW-06", "JW-07", "JW-14", "JW-15", "JW-16", "JW-19"] {
+        for id in SIGNED {
             session.outcome.unproven(
                 id,
                 "the product does not accept what this signing key signs",
@@ -257,7 +263,52 @@ async fn signed(session: &mut Session<'_>) {
         time("`exp` is null", "exp", Value::Null),
     ];
     refuse(session, "JW-19", times).await;
+    nobody(session, &sign).await;
     spellings(session, &sign).await;
+}
+
+/// CF-15: whoever has no pool of its own gets no other.
+async fn nobody(session: &mut Session<'_>, sign: &Sign<'_>) {
+    const ID: &str = "CF-15";
+    if !session.wants(ID) {
+        return;
+    }
+    let b = session.tenants[1].parts.clone();
+    let before = session.served().await.err();
+    let (mut tried, mut unclear) = (0, before.into_iter().collect::<Vec<_>>());
+    for at in 0..session.target.recipe.collection.len() {
+        let listed = session.tenants[1]
+            .lists
+            .get(at)
+            .is_some_and(Option::is_some);
+        let Some(path) = session.path(1, at).filter(|_| listed) else {
+            continue;
+        };
+        let object = format!("GET {}", session.collection(at).list);
+        for _ in 0..2 {
+            let id = Uuid::new_v4().simple().to_string();
+            let token = sign(&b, &|claims| {
+                put(claims, "tenantId", id.clone());
+                claims.remove("tenantSlug");
+            });
+            let value = format!("Bearer {token}");
+            match session.get_as(Some(&value), 1, &path).await {
+                Ok(answer) if answer.is_ok() => {
+                    let evidence =
+                        format!("a tenant that there is not is answered {}", answer.status);
+                    session.find(ID, (0, 1), &object, evidence, None);
+                    tried += 1;
+                }
+                // Whichever way it refuses: the second tenant is served before and after.
+                Ok(answer) if answer.status >= 400 && ![408, 429].contains(&answer.status) => {
+                    tried += 1;
+                }
+                Ok(answer) => unclear.push(format!("{object}: answered {}", answer.words())),
+                Err(reason) => unclear.push(format!("{object}: {reason}")),
+            }
+        }
+    }
+    conclude(session, ID, tried, unclear).await;
 }
 
 /// One tenant in every spelling of its id, and no other in any.

@@ -3,15 +3,21 @@
 use std::collections::BTreeSet;
 
 use super::{Progress, Settings};
-use crate::isolation::http;
+use crate::isolation::http::{self, Behind};
 use crate::isolation::inventory::Inventory;
 use crate::isolation::model::{Check, Family};
 use crate::isolation::report::{Control, ControlState, NotTested};
 use crate::isolation::run::tally::Tallies;
+use crate::link::postgres::Gate;
+
+/// The check that looks into the databases behind a product.
+const WRITES: &str = "PG-207";
 
 /// Probes every product, and the one of glass that makes every mistake.
 pub(super) async fn probe(
+    inventory: &Inventory,
     settings: &Settings,
+    gate: &Gate,
     tallies: &mut Tallies,
     control: &mut Control,
     not_tested: &mut BTreeSet<NotTested>,
@@ -20,7 +26,13 @@ pub(super) async fn probe(
     let wanted = settings.wanted(Family::Http);
     if settings.http.is_empty() || wanted.is_empty() {
         for check in &wanted {
-            tallies.not_asked(check.id);
+            match check.id {
+                WRITES => tallies.skip(
+                    WRITES,
+                    "it writes through a product, which takes --recipe and --probe-writes",
+                ),
+                id => tallies.not_asked(id),
+            }
         }
         return;
     }
@@ -28,9 +40,20 @@ pub(super) async fn probe(
         progress("probing a product that makes every mistake", 0, 0);
         absorb(control, http::run_control(&wanted).await, settings);
     }
+    let behind = Behind {
+        stores: &inventory.stores,
+        auditors: &settings.auditors,
+        gate,
+    };
     for target in &settings.http {
         progress(&format!("probing {}", target.recipe.product), 0, 0);
-        let outcome = http::run(target, &wanted).await;
+        let outcome = http::run(target, &wanted, &behind).await;
+        for (place, why) in &outcome.not_searched {
+            not_tested.insert(NotTested {
+                what: format!("{WRITES} · {place}"),
+                why: (*why).to_owned(),
+            });
+        }
         for place in &outcome.left_behind {
             not_tested.insert(NotTested {
                 what: "a probe resource was not removed".into(),
