@@ -45,6 +45,7 @@ mod isolation_hostile;
 mod isolation_http;
 mod isolation_leaks;
 mod isolation_more_leaks;
+mod isolation_of_late;
 mod isolation_page;
 mod isolation_places;
 mod isolation_pooler;
