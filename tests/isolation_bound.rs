@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use lerianctl::isolation::model::Verdict;
 use lerianctl::isolation::report::Isolation;
+use lerianctl::link::postgres::Session;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::isolation_fleet::{Fleet, refuted};
+use crate::server_kit::PATIENCE;
 
 /// Connections that the server has, counted where nothing can be missed.
 #[derive(Default)]
@@ -58,16 +61,24 @@ async fn watched(fleet: &Fleet, jobs: usize, counted: &Counted, port: u16) -> (I
         store.port = port;
     }
     let done = Arc::new(AtomicBool::new(false));
+    let session = fleet.session("postgres").await;
+    let count = async |session: &Session| {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
+                     AND (backend_type = 'client backend' OR state = 'starting')";
+        let row = session.query_one(count, &[]).await.unwrap();
+        row.get::<_, i64>(0)
+    };
+    // A backend outlives the session that was closed for a moment.
+    let begun = Instant::now();
+    while count(&session).await > 0 {
+        assert!(begun.elapsed() < PATIENCE, "somebody else is connected");
+    }
     let sampler = {
-        let session = fleet.session("postgres").await;
         let done = Arc::clone(&done);
         tokio::spawn(async move {
             let mut most = 0;
             while !done.load(Ordering::SeqCst) {
-                let count = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() \
-                             AND (backend_type = 'client backend' OR state = 'starting')";
-                let row = session.query_one(count, &[]).await.unwrap();
-                most = most.max(row.get::<_, i64>(0));
+                most = most.max(count(&session).await);
             }
             session.close().await;
             most
