@@ -166,7 +166,7 @@ mod tests {
                 &["tenant", "list", "--statsu", "active"][..],
                 &["'--statsu'", "'--status'"][..],
             ),
-            (&["tenant", "lsit"], &["'lsit'", "'list'"]),
+            (&["tenant", "lists"], &["'lists'", "'list'"]),
             (
                 &["tenant", "list", "-o", "jsn"],
                 &["'jsn'", "--output", "possible values", "'json'"],
