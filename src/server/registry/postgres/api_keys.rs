@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query};
-use super::{PostgresRegistry, audit, keys, others};
+use super::{PostgresRegistry, audit, keys};
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::bootstrap_replaced;
 use crate::server::registry::model::now;
@@ -21,9 +21,8 @@ pub(super) async fn replace(
     let Some(digests) = digests else {
         return read(&registry.rows(STORED, &[]).await?);
     };
-    let mut session = registry.awake().await?;
+    let mut session = registry.to_change().await?;
     let outcome = bounded(async {
-        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         // Servers that start together replace them one after another, so that each records what
         // it changed. Those that serve may go on reading.

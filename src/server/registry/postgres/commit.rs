@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::session::{bounded, execute, is_lost, query, sql_error, stale_on_conflict};
-use super::{PostgresRegistry, audit, operations, others, outbox, signed};
+use super::{PostgresRegistry, audit, operations, outbox, signed};
 use crate::contract::{ServiceName, TenantId};
 use crate::server::registry::stored::{micros, search_text, to_json};
 use crate::server::registry::{Association, Commit, RegistryError, Tenant};
@@ -20,11 +20,10 @@ pub(super) async fn commit(
     registry: &PostgresRegistry,
     commit: Commit,
 ) -> Result<(), RegistryError> {
-    let mut session = registry.awake().await?;
+    let mut session = registry.to_change().await?;
     // The transaction's number, once everything but the commit itself is done.
     let mut number = None;
     let outcome = bounded(async {
-        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         let drawn = apply(registry, &transaction, &commit).await?;
         number = Some(drawn);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::session::{bounded, execute, query, stale_on_conflict};
-use super::{PostgresRegistry, audit, count as limited, others, outbox};
+use super::{PostgresRegistry, audit, count as limited, outbox};
 use crate::contract::audit::AuditRecord;
 use crate::server::registry::RegistryError;
 use crate::server::registry::keys::{AccessKey, KeyCursor, KeyFilter, NewAccessKey, role};
@@ -123,9 +123,8 @@ pub(super) async fn add(
     registry: &PostgresRegistry,
     new: &NewAccessKey,
 ) -> Result<(), RegistryError> {
-    let mut session = registry.awake().await?;
+    let mut session = registry.to_change().await?;
     let outcome = bounded(async {
-        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         changed(&transaction).await?;
         insert(&transaction, new).await?;
@@ -193,9 +192,8 @@ pub(super) async fn revoke(
     at: Timestamp,
     records: &[AuditRecord],
 ) -> Result<(), RegistryError> {
-    let mut session = registry.awake().await?;
+    let mut session = registry.to_change().await?;
     let outcome = bounded(async {
-        others::call_in_read_leases(registry, &session).await?;
         let transaction = session.transaction().await?;
         changed(&transaction).await?;
         execute(

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::PostgresRegistry;
+use super::{PostgresRegistry, others};
 use crate::link::postgres::PooledSession;
 use crate::server::registry::RegistryError;
 
@@ -212,6 +212,14 @@ impl PostgresRegistry {
             .await?
             .pop()
             .ok_or_else(|| RegistryError::Corrupt("a statement gave no row".into()))
+    }
+
+    /// Returns a session for a change of tenants or keys, which waits for the read leases: they
+    /// are called in.
+    pub(super) async fn to_change(&self) -> Result<Borrowed, RegistryError> {
+        let session = self.awake().await?;
+        bounded(others::call_in_read_leases(self, &session)).await?;
+        Ok(session)
     }
 
     /// Returns a session that has just answered, for a change.
