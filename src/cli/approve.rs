@@ -73,6 +73,19 @@ pub fn show_plan(out: &mut View, plan: &Plan) {
 }
 
 impl Invocation {
+    /// Refuses when `--expect-plan` was given and names another plan.
+    pub fn expect_plan(&self, consent: &Consent, plan: &Plan) -> Result<(), Failure> {
+        match &consent.expect_plan {
+            Some(expected) if *expected != plan.hash => Err(Failure::new(
+                Kind::Conflict,
+                "plan.changed",
+                format!("the plan is {} now, not {expected}", plan.hash),
+            )
+            .hint_command("look at it", format!("{} --dry-run", self.command_line))),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns when the operator consents; otherwise the refusal.
     pub fn approve(&self, consent: &Consent, question: &Question<'_>) -> Result<(), Failure> {
         let effect = effects::of(question.command).unwrap_or(Effect::Destructive);

@@ -311,6 +311,19 @@ pub fn rows<'a>(stores: impl IntoIterator<Item = &'a Store>, complete: bool) -> 
     serde_json::to_string(&rows).expect("rows of text serialise")
 }
 
+/// Returns the operator's login for a cluster: the one with its address, or the only one there is
+/// where there is one cluster only.
+pub fn operator_of<'a>(
+    operators: &'a [PostgresEndpoint],
+    cluster: &str,
+    clusters: usize,
+) -> Option<&'a PostgresEndpoint> {
+    let alone = clusters == 1 && operators.len() == 1;
+    operators
+        .iter()
+        .find(|operator| alone || operator.address() == cluster)
+}
+
 /// A credential that was rotated out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {

@@ -62,16 +62,7 @@ pub fn flush(run: &Invocation, args: &FlushArgs) -> Result<CacheFlushReport, Fai
     };
     let planned = look(run, &servers, &chosen, &memory)?;
     let plan = plan(&planned, &memory);
-    if let Some(expected) = &args.consent.expect_plan
-        && *expected != plan.hash
-    {
-        return Err(Failure::new(
-            Kind::Conflict,
-            "plan.changed",
-            format!("the plan is {} now, not {expected}", plan.hash),
-        )
-        .hint_command("look at it", format!("{} --dry-run", run.command_line)));
-    }
+    run.expect_plan(&args.consent, &plan)?;
     if args.consent.dry_run || (planned.found() == 0 && memory.is_empty()) {
         return Ok(CacheFlushReport {
             dry_run: args.consent.dry_run,

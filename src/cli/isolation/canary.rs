@@ -16,7 +16,7 @@ use crate::cli::invocation::Invocation;
 use crate::contract::ServiceName;
 use crate::contract::admin::{Plan, PlannedStep};
 use crate::isolation::canary::{self, Action, Place, Wish};
-use crate::isolation::inventory::{Inventory, Store};
+use crate::isolation::inventory::{Inventory, Store, operator_of};
 use crate::link::postgres::{Gate, PostgresEndpoint};
 use crate::output::progress::Progress;
 use crate::output::{Report, Tone, View};
@@ -84,12 +84,8 @@ pub fn canary(run: &Invocation, args: &CanaryArgs) -> Result<CanaryReport, Failu
         return Err(Failure::new(Kind::NotFound, "isolation.nothing", text));
     }
     let clusters: BTreeSet<String> = inventory.stores.iter().map(Store::cluster).collect();
-    let one_cluster = clusters.len() == 1 && operators.len() == 1;
     let login = |store: &Store| -> Option<PostgresEndpoint> {
-        let mut operators = operators.iter();
-        operators
-            .find(|operator| operator.address() == store.cluster() || one_cluster)
-            .cloned()
+        operator_of(&operators, &store.cluster(), clusters.len()).cloned()
     };
     let wish = if args.remove {
         Wish::Remove
@@ -108,16 +104,7 @@ pub fn canary(run: &Invocation, args: &CanaryArgs) -> Result<CanaryReport, Failu
     })?;
     drop(progress);
     let plan = plan(&planned);
-    if let Some(expected) = &args.consent.expect_plan
-        && *expected != plan.hash
-    {
-        return Err(Failure::new(
-            Kind::Conflict,
-            "plan.changed",
-            format!("the plan is {} now, not {expected}", plan.hash),
-        )
-        .hint_command("look at it", format!("{} --dry-run", run.command_line)));
-    }
+    run.expect_plan(&args.consent, &plan)?;
     let mut report = CanaryReport {
         dry_run: args.consent.dry_run,
         plan: plan.hash.clone(),

@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::check::{CheckArgs, IsolationReport, check};
 use super::view;
 use crate::cli::approve::{Consent, Question};
-use crate::cli::failure::{Failure, Kind};
+use crate::cli::failure::Failure;
 use crate::cli::invocation::Invocation;
 use crate::contract::admin::{Plan, PlannedStep};
+use crate::isolation::inventory::operator_of;
 use crate::isolation::remedy::{self, Repair};
 use crate::output::progress::Progress;
 use crate::output::{Report, Tone, View};
@@ -76,16 +77,7 @@ pub fn fix(run: &Invocation, args: &FixArgs) -> Result<FixReport, Failure> {
         .count();
     let plan = plan(&repairs);
     report.plan.clone_from(&plan.hash);
-    if let Some(expected) = &args.consent.expect_plan
-        && *expected != plan.hash
-    {
-        return Err(Failure::new(
-            Kind::Conflict,
-            "plan.changed",
-            format!("the plan is {} now, not {expected}", plan.hash),
-        )
-        .hint_command("look at it", format!("{} --dry-run", run.command_line)));
-    }
+    run.expect_plan(&args.consent, &plan)?;
     if args.consent.dry_run || doable == 0 {
         report.repairs = repairs;
         // Without anything to do, what was found is the outcome.
@@ -102,13 +94,8 @@ pub fn fix(run: &Invocation, args: &FixArgs) -> Result<FixReport, Failure> {
             plan: Some(&plan),
         },
     )?;
-    let one_cluster = before.outcome.fleet.clusters.len() == 1 && auditors.len() == 1;
-    let login = |store: &str| {
-        auditors
-            .iter()
-            .find(|auditor| auditor.address() == store || one_cluster)
-            .cloned()
-    };
+    let clusters = before.outcome.fleet.clusters.len();
+    let login = |store: &str| operator_of(&auditors, store, clusters).cloned();
     let progress = Progress::new(&run.console, "mending", doable as u64);
     run.block_on(async {
         remedy::apply(&mut repairs, &login, &|done, total| {

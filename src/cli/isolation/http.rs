@@ -163,7 +163,7 @@ impl HttpArgs {
             manager: manager.filter(|manager| !manager.key.is_empty()),
             databases: super::check::operators(run, &self.product_database_url_file)?,
         };
-        refuse_one_tenant(&plan)?;
+        refuse_one_tenant(&plan.sides)?;
         Ok(plan.targets(inventory))
     }
 
@@ -220,8 +220,8 @@ pub fn of_side(at: usize, variables: &[RecipeVariable]) -> BTreeMap<String, Stri
 }
 
 /// Refuses two tokens of one tenant.
-pub fn refuse_one_tenant(plan: &Plan) -> Result<(), Failure> {
-    if plan.is_of_one_tenant() {
+pub fn refuse_one_tenant(sides: &[Side; 2]) -> Result<(), Failure> {
+    if Side::are_one(sides) {
         return Err(Failure::new(
             Kind::Usage,
             "isolation.same_tenant",

@@ -10,7 +10,6 @@ use crate::cli::invocation::Invocation;
 use crate::cli::isolation::http::{
     RecipeVariable, WHOSE, of_side, products, refuse_one_tenant, side_of, variable,
 };
-use crate::isolation::http::Plan;
 use crate::server::ProductProbes;
 
 /// Which products, and as whom.
@@ -89,19 +88,10 @@ impl ProbeArgs {
             let token = run.read_secret(&probes.tokens[at], WHOSE[at])?;
             side_of(at, token, variables)
         };
-        let suspended = probes.suspended.as_deref();
-        refuse_one_tenant(&Plan {
-            products: Vec::new(),
-            sides: [side(0)?, side(1)?],
-            writes: false,
-            requests: 0,
-            suspended: suspended
-                .map(|path| run.read_secret(path, "the suspended tenant's token"))
-                .transpose()?,
-            signer: None,
-            manager: None,
-            databases: Vec::new(),
-        })?;
+        refuse_one_tenant(&[side(0)?, side(1)?])?;
+        if let Some(path) = &probes.suspended {
+            run.read_secret(path, "the suspended tenant's token")?;
+        }
         Ok(Some(probes))
     }
 }

@@ -75,6 +75,11 @@ pub struct Side {
 }
 
 impl Side {
+    /// Returns true when both tokens are of one tenant, so that nobody is to be kept apart.
+    pub fn are_one([a, b]: &[Self; 2]) -> bool {
+        a.id() == b.id()
+    }
+
     /// Builds a tenant from its token; named by its slug, or its id, as the token says.
     pub fn new(token: Secret, variables: BTreeMap<String, String>) -> Result<Self, String> {
         let parts = Parts::of(&token).ok_or("it is not a token")?;

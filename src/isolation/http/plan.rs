@@ -31,11 +31,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Returns true when both tokens are of one tenant, so that nobody is to be kept apart.
-    pub fn is_of_one_tenant(&self) -> bool {
-        self.sides[0].id() == self.sides[1].id()
-    }
-
     /// Returns the products, with names and places as the inventory knows them.
     pub fn targets(&self, inventory: &Inventory) -> Vec<Target> {
         let mut sides = self.sides.clone();

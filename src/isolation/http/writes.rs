@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use super::objects::{NO_WRITES, conclude};
 use super::session::{Made, Session};
 use crate::isolation::audit::{READ_ONLY, Refusal};
-use crate::isolation::inventory::Store;
+use crate::isolation::inventory::{Store, operator_of};
 use crate::link::postgres::{Gate, PostgresEndpoint};
 use crate::secret::hex;
 
@@ -311,9 +311,7 @@ fn of_nobody(
     let of_service = || behind.stores.iter().filter(|s| serves(s, service));
     let clusters: BTreeSet<String> = of_service().map(Store::cluster).collect();
     for cluster in &clusters {
-        let alone = clusters.len() == 1 && behind.auditors.len() == 1;
-        let mut auditors = behind.auditors.iter();
-        let Some(auditor) = auditors.find(|auditor| alone || auditor.address() == *cluster) else {
+        let Some(auditor) = operator_of(behind.auditors, cluster, clusters.len()) else {
             missing.push((
                 format!("what is no tenant's at {cluster}"),
                 "no login was given that reads it (--postgres-url-file)",

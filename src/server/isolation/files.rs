@@ -56,7 +56,7 @@ impl ProductProbes {
             manager: None,
             databases: Vec::new(),
         };
-        if plan.is_of_one_tenant() {
+        if Side::are_one(&plan.sides) {
             return Err("both tokens of the products' probes are of the same tenant".into());
         }
         Ok(plan)
