@@ -53,6 +53,14 @@ fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
 }
 
+/// Returns the commands that change a user by `rules`, and keep that.
+fn set_user(name: &str, rules: &str) -> Vec<String> {
+    vec![
+        format!("redis-cli ACL SETUSER {} {rules}", quoted(name)),
+        "redis-cli CONFIG REWRITE".into(),
+    ]
+}
+
 /// Judges one server.
 pub(super) fn node(node: &Node, context: &Context, part: &mut Part) {
     open(node, context, part);
@@ -86,13 +94,7 @@ fn open(node: &Node, context: &Context, part: &mut Part) {
             "any password lets in as it, with keys {}",
             some(user.keys.iter().map(|key| format!("~{key}")))
         );
-        finding.remedy = vec![
-            format!(
-                "redis-cli ACL SETUSER {} resetpass '>A-LONG-PASSWORD'",
-                quoted(&user.name)
-            ),
-            "redis-cli CONFIG REWRITE".into(),
-        ];
+        finding.remedy = set_user(&user.name, "resetpass '>A-LONG-PASSWORD'");
         part.findings.push(finding);
     }
     let default = node
@@ -127,10 +129,7 @@ fn open(node: &Node, context: &Context, part: &mut Part) {
                 ""
             }
         );
-        finding.remedy = vec![
-            "redis-cli ACL SETUSER default resetpass '>A-LONG-PASSWORD'".into(),
-            "redis-cli CONFIG REWRITE".into(),
-        ];
+        finding.remedy = set_user("default", "resetpass '>A-LONG-PASSWORD'");
         part.findings.push(finding);
     }
     match (&node.open, default) {
@@ -196,13 +195,7 @@ fn users(node: &Node, context: &Context, part: &mut Part) {
                     "ACL DRYRUN lets it PUBLISH on {}",
                     some(open.iter().map(|name| format!("tenant-events:{name}:")))
                 );
-                finding.remedy = vec![
-                    format!(
-                        "redis-cli ACL SETUSER {} -publish -spublish",
-                        quoted(&user.name)
-                    ),
-                    "redis-cli CONFIG REWRITE".into(),
-                ];
+                finding.remedy = set_user(&user.name, "-publish -spublish");
                 part.findings.push(finding);
             }
         }
@@ -216,13 +209,7 @@ fn users(node: &Node, context: &Context, part: &mut Part) {
         if !dangerous.is_empty() {
             let mut finding = new("RD-11");
             finding.evidence = format!("ACL DRYRUN lets it run {}", dangerous.join(", "));
-            finding.remedy = vec![
-                format!(
-                    "redis-cli ACL SETUSER {} -@dangerous -@admin",
-                    quoted(&user.name)
-                ),
-                "redis-cli CONFIG REWRITE".into(),
-            ];
+            finding.remedy = set_user(&user.name, "-@dangerous -@admin");
             part.findings.push(finding);
         } else if may(About::Script) || may(About::FlushScripts) {
             let mut remark = new("RD-11");
@@ -282,14 +269,7 @@ fn keys_of(
         Some(at) => format!("~{}*", context.tenants[*at].prefixes()[0]),
         None => "~tenant:*".into(),
     };
-    finding.remedy = vec![
-        format!(
-            "redis-cli ACL SETUSER {} resetkeys {}",
-            quoted(&user.name),
-            quoted(&keep)
-        ),
-        "redis-cli CONFIG REWRITE".into(),
-    ];
+    finding.remedy = set_user(&user.name, &format!("resetkeys {}", quoted(&keep)));
     tracing::debug!(
         server = node.name,
         user = user.name,
