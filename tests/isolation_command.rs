@@ -7,7 +7,8 @@ use super::support::{Play, Sandbox, Script, Server};
 use lerianctl::link::postgres::PostgresEndpoint;
 use serde_json::json;
 
-fn url(admin: &PostgresEndpoint) -> String {
+/// Returns a login as a URL.
+pub(super) fn url(admin: &PostgresEndpoint) -> String {
     format!(
         "postgres://{}:{}@127.0.0.1:{}/postgres?sslmode=disable",
         admin.user,

@@ -6,6 +6,7 @@ use lerianctl::devstack::redis::Redis as RedisServer;
 use lerianctl::devstack::temporary::Temporary;
 use serde_json::{Value, json};
 
+use super::isolation_command::url;
 use super::isolation_fleet::{Fleet, NAMES};
 use super::support::{Output, Rabbit, Redis, Sandbox};
 
@@ -40,14 +41,7 @@ impl Deployment {
             room.set(format!("{prefix}_PORT"), &port);
             room.set(format!("{prefix}_PASSWORD"), &password);
         }
-        let admin = &fleet.admin;
-        let url = format!(
-            "postgres://{}:{}@127.0.0.1:{}/postgres?sslmode=disable",
-            admin.user,
-            admin.password.as_ref().unwrap().expose(),
-            admin.port
-        );
-        room.write("admin.url", url);
+        room.write("admin.url", url(&fleet.admin));
         room.write("queue.password", QUEUE_PASSWORD);
         let mut text = "complete = true\n".to_owned();
         for (store, id) in fleet.inventory.stores.iter().zip(IDS) {

@@ -17,6 +17,7 @@ use lerianctl::secret::Secret;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use crate::isolation_command::url;
 use crate::middleware_kit::Stage;
 use crate::sample_kit::{Bearer, Service, clean};
 use crate::support::Sandbox;
@@ -337,14 +338,7 @@ async fn the_command_writes_only_when_it_is_asked_to() {
         .with("LERIANCTL_API_KEY", ground.stage.server.api_key().expose());
     room.write("a.token", ground.token(0));
     room.write("b.token", ground.token(1));
-    let admin = &ground.admin;
-    let url = format!(
-        "postgres://{}:{}@127.0.0.1:{}/postgres?sslmode=disable",
-        admin.user,
-        admin.password.as_ref().unwrap().expose(),
-        admin.port
-    );
-    room.write("admin.url", url);
+    room.write("admin.url", url(&ground.admin));
     let base = [
         "isolation",
         "check",

@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::server_kit::{Caller, PATIENCE};
 use crate::support::{Postgres, Server, ServerProcess, block_on, cluster, unique};
 
-fn settings() -> ServerSettings {
+/// A registry of its own for several servers.
+pub(crate) fn settings() -> ServerSettings {
     ServerSettings {
         registry: RegistryPlace::Postgres {
             endpoint: Postgres::shared().endpoint(),

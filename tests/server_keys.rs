@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use lerianctl::server::{AccessSettings, RegistryPlace, ServerSettings};
+use lerianctl::server::AccessSettings;
 use serde_json::{Value, json};
 
 use crate::server_kit::{Answer, Caller, path, slug};
-use crate::support::{Postgres, Server, cluster, unique};
+use crate::support::{Postgres, Server, cluster};
 
 /// Makes a key and returns the whole answer.
 async fn make(caller: &Caller, body: Value) -> Value {
@@ -493,17 +493,7 @@ async fn bootstrap_keys_can_be_left_behind_but_not_the_last_operator() {
 /// served, and of one that it has withdrawn refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_ends_on_every_server() {
-    let settings = ServerSettings {
-        registry: RegistryPlace::Postgres {
-            endpoint: Postgres::shared().endpoint(),
-            schema: unique("registry"),
-        },
-        ..Server::settings(
-            std::path::Path::new(""),
-            vec![cluster("main", Postgres::shared())],
-            None,
-        )
-    };
+    let settings = crate::server_bootstrap::settings();
     let servers = [Server::serve(settings.clone()), Server::serve(settings)];
     let [here, there] = [Caller::new(&servers[0]), Caller::new(&servers[1])];
     let made = make(&here, json!({ "name": "deploy", "role": "operator" })).await;
