@@ -314,7 +314,8 @@ fn by_psql(
     sessions: usize,
 ) -> f64 {
     let script = |family: Family, shared: bool, stores: &[&Store], only: &[&str]| {
-        let rows = rows(stores.iter().copied(), true).replace('\'', "''");
+        let rows = rows(stores.iter().copied(), true);
+        let literal = rows.replace('\'', "''");
         let mut text = String::new();
         let version = 150_000;
         for check in catalogue::of(family) {
@@ -322,10 +323,10 @@ fn by_psql(
             if left_out || check.since > version || (check.schema_mode && !shared) {
                 continue;
             }
-            let Some(sql) = check.sql.as_deref() else {
+            let Some(sql) = check.query_for(&rows) else {
                 continue;
             };
-            let sql = sql.replace("$1", &format!("'{rows}'"));
+            let sql = sql.replace("$1", &format!("'{literal}'"));
             writeln!(text, "{sql};").unwrap();
         }
         text

@@ -4,11 +4,14 @@ use lerianctl::contract::wire::IsolationMode;
 use lerianctl::devstack::account::Account;
 use lerianctl::devstack::postgres::{Postgres as Server, PostgresSettings};
 use lerianctl::devstack::temporary::{Temporary, TemporaryFolder};
-use lerianctl::isolation::inventory::{Inventory, Store};
+use lerianctl::isolation::catalogue;
+use lerianctl::isolation::inventory::{Inventory, Store, rows};
+use lerianctl::isolation::model::Family;
 use lerianctl::isolation::report::Isolation;
 use lerianctl::isolation::run::{Settings, run};
 use lerianctl::link::postgres::{PostgresEndpoint, Session};
 use lerianctl::secret::Secret;
+use tokio_postgres::types::Type;
 
 use crate::provision_fixture::{Bench, Tenant};
 use crate::support::{Postgres, cluster};
@@ -198,6 +201,43 @@ impl Fleet {
         settings.auditors = vec![self.admin.clone()];
         change(&mut settings);
         run(inventory, &settings, &|_, _, _| ()).await
+    }
+
+    /// Asserts that in `database` every query answers the same in both of its forms.
+    pub(crate) async fn assert_forms_agree(&self, database: &str, inventory: &Inventory) {
+        let session = self.session(database).await;
+        let set = "SET search_path = pg_catalog; SET jit = off";
+        session.batch_execute(set).await.unwrap();
+        let version: i32 = session
+            .query_one("SELECT current_setting('server_version_num')::int", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let of_here = |store: &&Store| store.database == database;
+        let all = rows(&inventory.stores, inventory.complete);
+        let here = rows(inventory.stores.iter().filter(of_here), inventory.complete);
+        for check in catalogue::all().iter().filter(|c| c.since <= version) {
+            let (Some(many), Some(few)) = (&check.sql, &check.sql_for_few) else {
+                continue;
+            };
+            let inventory = if check.family == Family::Cluster {
+                &all
+            } else {
+                &here
+            };
+            let mut answers = Vec::new();
+            for sql in [many, few] {
+                let sql = format!("SELECT answer::text FROM ({sql}) answer ORDER BY 1");
+                let answer = session
+                    .query_typed(&sql, &[(inventory, Type::TEXT)])
+                    .await
+                    .map(|rows| rows.iter().map(|row| row.get(0)).collect::<Vec<String>>())
+                    .map_err(|error| error.to_string());
+                answers.push(answer);
+            }
+            assert_eq!(answers[0], answers[1], "{} in {database}", check.id);
+        }
+        session.close().await;
     }
 
     /// Returns `text`, written for the logins of fleets made by hand, with the names of this one.

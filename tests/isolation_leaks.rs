@@ -111,6 +111,7 @@ pub(crate) async fn each(fleet: &Fleet, maintenance: &str, database: &str, leaks
         let mut inventory = fleet.inventory.clone();
         (leak.change)(&mut inventory);
         let report = fleet.check_inventory(&inventory, |_| ()).await;
+        fleet.assert_forms_agree(place, &inventory).await;
         let said = refuted(&report);
         let plant = leak.plant;
         let found: BTreeSet<&str> = report.findings.iter().map(|f| f.check.as_str()).collect();

@@ -148,7 +148,7 @@ pub fn applicable<'a>(
 /// Runs every check on one session; they are sent together and answered in order.
 pub async fn ask(client: &Client, checks: &[&'static Check], inventory: &str) -> Vec<Answer> {
     let asked = checks.iter().map(|check| async move {
-        let sql = check.sql.as_deref().unwrap_or_default();
+        let sql = check.query_for(inventory).unwrap_or_default();
         let answer = client
             .query_typed(sql, &[(&inventory, Type::TEXT)])
             .await

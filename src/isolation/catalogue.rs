@@ -8,33 +8,87 @@ use std::sync::LazyLock;
 use super::model::{Check, Family, Severity};
 
 /// What every query begins with: the inventory as its one parameter, so that nothing is written.
-pub const PRELUDE: &str = "\
+const INVENTORY: &str = "\
 WITH RECURSIVE inv AS MATERIALIZED (
   SELECT * FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS i(tenant text, db text, sch text,
-    role text, login boolean, mode text, status text, complete boolean, timeout integer)),
+    role text, login boolean, mode text, status text, complete boolean, timeout integer){few}),
 schemas AS MATERIALIZED (SELECT DISTINCT tenant, sch FROM inv WHERE sch IS NOT NULL),
-roles AS MATERIALIZED (SELECT DISTINCT i.tenant, r.oid FROM inv i JOIN pg_roles r ON r.rolname = i.role)";
+roles AS MATERIALIZED (SELECT DISTINCT i.tenant, r.oid FROM inv i {roles})";
 
 /// What a query begins with besides, where it asks who can act as whom: `edges` are the memberships
 /// that convey anything, `able` the roles whose rights a tenant has by any path, `mine` those that
 /// are nobody else's.
 const REACH: &str = ",
 edges AS MATERIALIZED (
-  SELECT m.member, m.roleid FROM pg_auth_members m
-  WHERE m.admin_option OR coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
-     OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)),
+  SELECT m.member, m.roleid FROM pg_auth_members m WHERE {conveys}),
 reached(tenant, oid) AS (
   SELECT tenant, oid FROM roles
-  UNION SELECT reached.tenant, e.roleid FROM reached JOIN edges e ON e.member = reached.oid),
+  UNION SELECT reached.tenant, e.roleid FROM reached {edges}),
 able AS MATERIALIZED (
-  SELECT x.tenant, x.oid FROM reached x JOIN pg_roles q ON q.oid = x.oid WHERE NOT q.rolsuper
+  SELECT x.tenant, x.oid FROM reached x {not_super}
   UNION SELECT tenant, oid FROM roles),
 mine AS MATERIALIZED (
   SELECT tenant, oid FROM roles
-  UNION SELECT min(a.tenant), a.oid FROM able a JOIN pg_roles q ON q.oid = a.oid
-  WHERE NOT q.rolcanlogin AND q.rolname !~ '^pg_'
+  UNION SELECT min(a.tenant), a.oid FROM able a {group}
     AND a.oid NOT IN (SELECT oid FROM roles)
   GROUP BY a.oid HAVING count(DISTINCT a.tenant) = 1)";
+
+/// What stands for the names in braces. Both forms answer the same. With few roles in the inventory
+/// they and their memberships are looked up one by one: to read all of a cluster's roles in each of
+/// its databases would take a time that grows with the square of the tenants.
+const FORMS: [[(&str, &str); 5]; 2] = [
+    [
+        ("{few}", ""),
+        ("{roles}", "JOIN pg_roles r ON r.rolname = i.role"),
+        ("{edges}", "JOIN edges e ON e.member = reached.oid"),
+        (
+            "{not_super}",
+            "JOIN pg_roles q ON q.oid = x.oid WHERE NOT q.rolsuper",
+        ),
+        (
+            "{group}",
+            "JOIN pg_roles q ON q.oid = a.oid WHERE NOT q.rolcanlogin AND q.rolname !~ '^pg_'",
+        ),
+    ],
+    [
+        // Says to the planner how many there are.
+        (
+            "{few}",
+            "\n  LIMIT pg_catalog.jsonb_array_length($1::pg_catalog.jsonb)",
+        ),
+        (
+            "{roles}",
+            "CROSS JOIN LATERAL (\n  SELECT q.oid FROM pg_roles q WHERE q.rolname = i.role OFFSET 0) r",
+        ),
+        (
+            "{edges}",
+            "CROSS JOIN LATERAL (\n    SELECT m.roleid FROM pg_auth_members m WHERE m.member = reached.oid AND ({conveys}) OFFSET 0) e",
+        ),
+        (
+            "{not_super}",
+            "WHERE (SELECT NOT q.rolsuper FROM pg_roles q WHERE q.oid = x.oid)",
+        ),
+        (
+            "{group}",
+            "WHERE (SELECT NOT q.rolcanlogin AND q.rolname !~ '^pg_' FROM pg_roles q WHERE q.oid = a.oid)",
+        ),
+    ],
+];
+
+/// Memberships that convey anything; the columns are those of PostgreSQL 16 and later.
+const CONVEYS: &str =
+    "m.admin_option OR coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
+     OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)";
+
+/// Returns a query's beginning in each of the forms.
+fn beginnings(reach: bool) -> [String; 2] {
+    FORMS.map(|form| {
+        let whole = format!("{INVENTORY}{}", if reach { REACH } else { "" });
+        form.iter()
+            .fold(whole, |text, (name, value)| text.replace(name, value))
+            .replace("{conveys}", CONVEYS)
+    })
+}
 
 macro_rules! files {
     ($family:expr, $folder:literal, $extension:literal, $($id:literal)*) => {
@@ -120,6 +174,7 @@ fn parse(family: Family, id: &'static str, text: &'static str) -> Check {
         schema_mode: false,
         since: 0,
         sql: None,
+        sql_for_few: None,
     };
     while let Some(line) = lines.peek().and_then(|line| line.strip_prefix("-- ")) {
         let (key, value) = line.split_once(": ").unwrap_or((line, ""));
@@ -148,12 +203,10 @@ fn parse(family: Family, id: &'static str, text: &'static str) -> Check {
         let separator = if body[0].starts_with(',') { "" } else { "\n" };
         let body = body.join("\n");
         let words = ["edges", "able", "mine"];
-        let reach = if words.iter().any(|word| has_word(&body, word)) {
-            REACH
-        } else {
-            ""
-        };
-        check.sql = Some(format!("{PRELUDE}{reach}{separator}{body}"));
+        let reach = words.iter().any(|word| has_word(&body, word));
+        let [many, few] = beginnings(reach).map(|text| format!("{text}{separator}{body}"));
+        check.sql = Some(many);
+        check.sql_for_few = Some(few);
     }
     check
 }
@@ -204,10 +257,18 @@ mod tests {
     }
 
     #[test]
+    fn both_beginnings_are_whole() {
+        for text in [beginnings(false), beginnings(true)].concat() {
+            assert!(!text.contains(['{', '}']), "{text}");
+        }
+    }
+
+    #[test]
     fn no_query_can_write() {
         for check in all() {
             let Some(sql) = &check.sql else { continue };
-            let code: String = sql
+            let both = format!("{sql} {}", check.sql_for_few.as_ref().unwrap());
+            let code: String = both
                 .split('\'')
                 .step_by(2)
                 .flat_map(|part| [part, " "])

@@ -456,7 +456,7 @@ async fn finds(
     check: &Check,
     rows: &str,
 ) -> Result<Result<bool, Refusal>, Refusal> {
-    let sql = check.sql.as_deref().unwrap_or_default();
+    let sql = check.query_for(rows).unwrap_or_default();
     session
         .batch_execute("SAVEPOINT looking")
         .await

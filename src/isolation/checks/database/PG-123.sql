@@ -40,6 +40,7 @@ SELECT CASE WHEN g.name IN ('pg_authid', 'pg_shadow', 'pg_statistic', 'pg_statis
   format(E'\\connect %I\nREVOKE ALL%s ON %s %s FROM %s;', current_database(), coalesce(' (' || g.columns || ')', ''), g.kind, g.object,
          CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)::text) END)
 FROM granted g
-WHERE (g.grantee = 0 OR g.grantee IN (SELECT oid FROM able WHERE oid NOT IN (SELECT oid FROM pg_roles WHERE rolname ~ '^pg_')))
+WHERE (g.grantee = 0 OR g.grantee IN (
+    SELECT x.oid FROM able x WHERE (SELECT q.rolname !~ '^pg_' FROM pg_roles q WHERE q.oid = x.oid)))
   AND NOT EXISTS (SELECT FROM aclexplode(g.initprivs) w WHERE w.grantee = g.grantee AND w.privilege_type = g.privilege_type)
 GROUP BY g.kind, g.object, g.name, g.columns, g.grantee
