@@ -36,6 +36,11 @@ pub(super) fn room(fleet: &Fleet) -> Sandbox {
     room
 }
 
+/// Returns a text with its lines joined.
+fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 pub(super) const CHECK: [&str; 6] = [
     "isolation",
     "check",
@@ -55,6 +60,14 @@ async fn a_clean_fleet_made_by_hand_passes_and_an_open_one_fails() {
         "{text}"
     );
     assert!(text.stdout.contains("What was not tested"), "{text}");
+    // Checks with one reason stand together, and a pipe has a line for each thing that goes on.
+    let redis = "RD-14, RD-15: no Redis is configured";
+    let shown = joined(&text.stdout);
+    assert_eq!(shown.matches("no Redis is configured").count(), 1, "{text}");
+    assert!(shown.contains(redis), "{text}");
+    let counts = |thing: &str| text.stderr.lines().filter(|l| l.ends_with(thing)).count();
+    assert_eq!(counts("the catalogues of the databases"), 1, "{text}");
+    assert_eq!(counts("trying the tenants' own logins"), 1, "{text}");
     let last = room
         .run(["isolation", "show", "-o", "json"])
         .success()

@@ -192,6 +192,50 @@ pub enum Cell {
 }
 
 impl Isolation {
+    /// Returns what was not tested, and why, for readers: checks for which the reason is the same
+    /// stand together, by their ids; one that is alone has its title.
+    pub fn gaps(&self) -> Vec<(String, &str)> {
+        let id_of = |what: &str| what.split_once(" · ").map(|(id, _)| id.to_owned());
+        let mut gaps: Vec<(Vec<&str>, &str)> = Vec::new();
+        for gap in &self.not_tested {
+            let same = |(whats, why): &&mut (Vec<&str>, &str)| {
+                *why == gap.why && id_of(whats[0]).is_some() && id_of(&gap.what).is_some()
+            };
+            match gaps.iter_mut().find(same) {
+                Some((whats, _)) => whats.push(&gap.what),
+                None => gaps.push((vec![&gap.what], &gap.why)),
+            }
+        }
+        let named = |whats: Vec<&str>| match whats.as_slice() {
+            [one] => (*one).to_owned(),
+            many => many
+                .iter()
+                .filter_map(|what| id_of(what))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        gaps.into_iter()
+            .map(|(whats, why)| (named(whats), why))
+            .collect()
+    }
+
+    /// Returns the checks that are unproven, and why; those for which the reason is the same stand
+    /// together.
+    pub fn in_part(&self) -> Vec<(String, &str)> {
+        let mut reasons: Vec<(Vec<&str>, &str)> = Vec::new();
+        let unproven = |check: &&CheckResult| check.verdict == Verdict::Unproven;
+        for check in self.checks.iter().filter(unproven) {
+            match reasons.iter_mut().find(|(_, why)| *why == check.reason) {
+                Some((ids, _)) => ids.push(&check.check),
+                None => reasons.push((vec![&check.check], &check.reason)),
+            }
+        }
+        reasons
+            .into_iter()
+            .map(|(ids, why)| (ids.join(", "), why))
+            .collect()
+    }
+
     /// Returns the worst findings between every two tenants, as (from, to) positions in the list
     /// of tenants; pairs without a finding are left out.
     pub fn matrix(&self) -> BTreeMap<(usize, usize), Severity> {

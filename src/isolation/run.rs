@@ -221,7 +221,9 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     .await;
     let mut planted = part.planted.clone();
     let mut servers = tallies.take(part, &mut not_tested);
-    progress("the virtual hosts of RabbitMQ", 0, 0);
+    if !(settings.rabbitmq.brokers.is_empty() && inventory.messaging.is_empty()) {
+        progress("the virtual hosts of RabbitMQ", 0, 0);
+    }
     let asked = settings.wanted(Family::Rabbitmq);
     let trials = settings.live.then_some(rabbitmq::Trials {
         derangements: settings.derangements,

@@ -58,6 +58,11 @@ impl<'a> Progress<'a> {
 
     /// Tells the count and what goes on now.
     pub fn set(&self, done: u64, total: u64, text: &str) {
+        self.set_with(done, total, text, "");
+    }
+
+    /// Tells the count, what goes on now, and besides what is otherwise each time.
+    pub fn set_with(&self, done: u64, total: u64, text: &str, besides: &str) {
         if let Some(bar) = &self.bar {
             if self.begun.elapsed() >= PATIENCE && bar.is_hidden() {
                 bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -67,19 +72,20 @@ impl<'a> Progress<'a> {
                 bar.set_length(total);
                 bar.set_position(done);
             }
-            bar.set_message(one_line(text));
+            bar.set_message(one_line(&format!("{text}{besides}")));
             return;
         }
         let line = match total {
             total if total > 0 && done == total => return,
-            0 => text.to_owned(),
-            _ => format!("[{done}/{total}] {text}"),
+            0 => format!("{text}{besides}"),
+            _ => format!("[{done}/{total}] {text}{besides}"),
         };
         if let Ok(mut last) = self.last.lock() {
-            // One line per state change, and one every ten seconds so that a log shows life.
-            if last.0 != line || last.1.elapsed() >= SILENCE {
+            // One line for each thing that goes on, and one every ten seconds so that a log shows
+            // life; not one for each of a thousand tenants.
+            if last.0 != text || last.1.elapsed() >= SILENCE {
                 self.console.status(&line);
-                *last = (line, Instant::now());
+                *last = (text.to_owned(), Instant::now());
             }
         }
     }

@@ -228,7 +228,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     let outcome = run_.block_on(async {
         Ok::<_, Failure>(
             run(&inventory, &settings, &|text, done, total| {
-                progress.set(done, total, &with_rest(&since, text, done, total));
+                progress.set_with(done, total, text, &rest(&since, text, done, total));
             })
             .await,
         )
@@ -255,10 +255,10 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
 /// Work that takes less says no time.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// Adds how long the rest will take, once a part of it has shown how fast it goes.
-fn with_rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64) -> String {
+/// Says how long the rest will take, once a part of it has shown how fast it goes.
+fn rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64) -> String {
     let Ok(mut since) = since.lock() else {
-        return text.to_owned();
+        return String::new();
     };
     if since.0 != text {
         *since = (text.to_owned(), Instant::now());
@@ -270,9 +270,9 @@ fn with_rest(since: &Mutex<(String, Instant)>, text: &str, done: u64, total: u64
     ) {
         (Ok(done), Ok(rest)) if done > 0 && rest > 0 && elapsed >= SHORT => {
             let rest = elapsed / done * rest;
-            format!("{text}, about {} s left", rest.as_secs().max(1))
+            format!(", about {} s left", rest.as_secs().max(1))
         }
-        _ => text.to_owned(),
+        _ => String::new(),
     }
 }
 

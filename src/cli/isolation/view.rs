@@ -199,8 +199,8 @@ fn section(out: &mut View, width: usize, title: &str, findings: &[Finding]) {
 
 fn gaps(outcome: &Isolation, out: &mut View, width: usize) {
     out.line().paint(Tone::Strong, "What was not tested").line();
-    for gap in &outcome.not_tested {
-        paragraph(out, width, "  ", &format!("{}: {}", gap.what, gap.why));
+    for (what, why) in outcome.gaps() {
+        paragraph(out, width, "  ", &format!("{what}: {why}"));
     }
     if !outcome.control.uncontrolled.is_empty() {
         let text = format!(
@@ -209,17 +209,8 @@ fn gaps(outcome: &Isolation, out: &mut View, width: usize) {
         );
         paragraph(out, width, "  ", &text);
     }
-    let sampled = outcome
-        .checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Unproven);
-    for check in sampled {
-        paragraph(
-            out,
-            width,
-            "  ",
-            &format!("{} in part: {}", check.check, check.reason),
-        );
+    for (checks, why) in outcome.in_part() {
+        paragraph(out, width, "  ", &format!("{checks} in part: {why}"));
     }
     for waiver in &outcome.unused_waivers {
         paragraph(

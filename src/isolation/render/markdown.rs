@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::reach;
-use crate::isolation::model::Verdict;
 use crate::isolation::report::Isolation;
 
 /// Longest text that a pull request takes, about.
@@ -121,18 +120,17 @@ pub(super) fn render(report: &Isolation) -> String {
             .map(|f| format!("{} {}: {}", f.check, f.object, f.evidence));
         list(&mut out, title, lines);
     }
-    let gaps = report.not_tested.iter();
-    let gaps = gaps.map(|gap| format!("{}: {}", gap.what, gap.why));
+    let gaps = report.gaps();
+    let gaps = gaps.iter().map(|(what, why)| format!("{what}: {why}"));
     let control = &report.control.uncontrolled;
     let control =
         (!control.is_empty()).then(|| format!("no breach was planted for {}", control.join(", ")));
     let waivers = report.unused_waivers.iter();
     let waivers = waivers.map(|waiver| format!("a waiver matched nothing: {waiver}"));
-    let in_part = report
-        .checks
+    let in_part = report.in_part();
+    let in_part = in_part
         .iter()
-        .filter(|check| check.verdict == Verdict::Unproven)
-        .map(|check| format!("{} in part: {}", check.check, check.reason));
+        .map(|(checks, why)| format!("{checks} in part: {why}"));
     let rest = gaps.chain(control).chain(in_part).chain(waivers);
     list(&mut out, "What was not tested", rest);
     let checks = report.checks.iter().map(|check| {
