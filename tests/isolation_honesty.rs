@@ -135,6 +135,8 @@ async fn without_a_control_nothing_is_proved() {
 #[tokio::test]
 async fn a_fleet_that_cannot_be_reached_is_an_error() {
     let fleet = Fleet::by_hand(true).await;
+    let coverage = fleet.check().await.coverage;
+    assert_eq!((coverage.pairs, coverage.databases_read), (6, 3));
     let mut inventory = fleet.inventory.clone();
     for store in &mut inventory.stores {
         store.port = 1;
@@ -147,6 +149,16 @@ async fn a_fleet_that_cannot_be_reached_is_an_error() {
             .checks
             .iter()
             .any(|check| check.verdict == Verdict::Error)
+    );
+    // Nor does it say that the catalogues answered for any pair.
+    assert_eq!(
+        (report.coverage.pairs, report.coverage.databases_read),
+        (0, 0)
+    );
+    assert!(
+        report.covered().contains("catalogues: not read"),
+        "{}",
+        report.covered()
     );
 }
 

@@ -113,7 +113,7 @@ pub struct ClusterFacts {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Coverage {
-    /// Ordered pairs of tenants on one cluster: what the catalogues were asked about, all of it.
+    /// Ordered pairs of tenants on one cluster whose catalogues were read: all of these are answered.
     pub pairs: u64,
     /// Databases whose catalogues were read.
     pub databases_read: u64,

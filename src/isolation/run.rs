@@ -248,7 +248,7 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     let tenants = products::tenants(inventory, settings);
     gate.closed().await;
     coverage.connections = u32::try_from(gate.most()).unwrap_or(u32::MAX);
-    coverage.pairs = pairs_on_clusters(&names.group(&inventory.stores));
+    coverage.pairs = clusters.iter().map(cluster::Cluster::pairs).sum();
     let (mut findings, checks) = tallies.close(&control, &mut not_tested);
     let unused_waivers = settings.waivers.apply(&mut findings, settings.today());
     let checks = tally::after_waivers(checks, &findings);
@@ -321,16 +321,6 @@ impl Settings {
 
 fn tallies_wants(settings: &Settings, finding: &Finding) -> bool {
     catalogue::find(&finding.check).is_some_and(|check| settings.wants(check))
-}
-
-fn pairs_on_clusters(clusters: &BTreeMap<String, Vec<&Store>>) -> u64 {
-    clusters
-        .values()
-        .map(|stores| {
-            let tenants: BTreeSet<&str> = stores.iter().map(|s| s.tenant.as_str()).collect();
-            (tenants.len() as u64) * (tenants.len() as u64).saturating_sub(1)
-        })
-        .sum()
 }
 
 /// One answer for the controls of all clusters, and for breaches that were planted in readings: the

@@ -49,10 +49,15 @@ impl Isolation {
                 coverage.bound * 100.0
             )
         };
-        format!(
-            "Coverage: catalogues: all {} pairs, {} of {} databases; {live}",
-            coverage.pairs, coverage.databases_read, coverage.databases
-        )
+        let catalogues = if coverage.pairs == 0 && coverage.databases_read == 0 {
+            "not read".to_owned()
+        } else {
+            format!(
+                "all {} pairs, {} of {} databases",
+                coverage.pairs, coverage.databases_read, coverage.databases
+            )
+        };
+        format!("Coverage: catalogues: {catalogues}; {live}")
     }
 
     /// Says what became of the planted breaches.

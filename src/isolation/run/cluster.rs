@@ -55,6 +55,8 @@ pub(super) struct Cluster {
     /// Roles by each of their members, as far as the membership conveys anything.
     memberships: BTreeMap<String, Vec<String>>,
     gate: Gate,
+    /// Whether any catalogue answered.
+    read: bool,
 }
 
 impl Cluster {
@@ -98,6 +100,7 @@ impl Cluster {
             first: BTreeMap::new(),
             memberships: BTreeMap::new(),
             gate: gate.clone(),
+            read: false,
         }
     }
 
@@ -115,6 +118,13 @@ impl Cluster {
 
     pub(super) fn facts(&self) -> ClusterFacts {
         self.facts.clone()
+    }
+
+    /// Returns the ordered pairs of tenants that its catalogues answered for: none when none did.
+    pub(super) fn pairs(&self) -> u64 {
+        let tenants: BTreeSet<&str> = self.stores.iter().map(|s| s.tenant.as_str()).collect();
+        let tenants = if self.read { tenants.len() as u64 } else { 0 };
+        tenants * tenants.saturating_sub(1)
     }
 
     pub(super) fn stores(&self) -> &[Store] {
@@ -429,6 +439,7 @@ impl Cluster {
     ) {
         let tenants_of = |role: &str| owners.get(role).cloned().unwrap_or_default();
         for (check, answer) in answers {
+            self.read |= answer.is_ok();
             match answer {
                 // What was applied is compared when all databases have been read.
                 Ok(raw) if check.id == skew::ID => {
