@@ -85,6 +85,16 @@ fn a_password_is_not_shown() {
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(10), "the end of input is no password: {screen}");
 
+    // Ctrl-C is an answer too, and leaves the terminal as it was.
+    let mut terminal = Terminal::run_then(&room, &create, "echo status $?; stty -a");
+    terminal.expect("assword");
+    terminal.type_keys("\u{3}");
+    let (_, screen) = terminal.end();
+    assert!(screen.contains("status 130"), "{screen}");
+    assert!(screen.contains("nothing was changed"), "{screen}");
+    let settings: Vec<&str> = screen.split([' ', '\r', '\n']).collect();
+    assert!(settings.contains(&"echo"), "{screen}");
+
     let mut terminal = Terminal::run(&room, &create);
     for (first, second) in [
         ("correct horse battery", "correct horse staple"),

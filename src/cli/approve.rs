@@ -5,6 +5,7 @@ use std::io::BufRead as _;
 use clap::Args;
 use dialoguer::Password;
 use dialoguer::console::Term;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::sync::oneshot;
 
 use super::effects::{self, Effect};
@@ -201,16 +202,10 @@ impl Invocation {
         terminal
             .write_str(&format!("{prompt}: "))
             .map_err(|error| ended(&error))?;
-        let (sender, receiver) = oneshot::channel();
-        // Left where it is when a signal comes first: the program ends then.
-        std::thread::spawn(move || {
+        let answered = self.typed(|| {
             let mut answer = String::new();
             let read = std::io::stdin().lock().read_line(&mut answer);
-            let _ = sender.send(read.map(|_| answer));
-        });
-        let answered = self.block_on(async {
-            let answer = receiver.await.map_err(|_| declined())?;
-            answer.map_err(|error| ended(&error))
+            read.map(|_| answer)
         });
         match answered {
             // What Ctrl-D ended was not entered.
@@ -218,16 +213,35 @@ impl Invocation {
                 let _ = terminal.write_line("");
                 Err(declined())
             }
+            answered => answered,
+        }
+    }
+
+    /// Waits for what `read` reads from the terminal, or a signal.
+    fn typed(
+        &self,
+        read: impl FnOnce() -> std::io::Result<String> + Send + 'static,
+    ) -> Result<String, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        // Left where it is when a signal comes first: the program ends then.
+        std::thread::spawn(move || {
+            let _ = sender.send(read());
+        });
+        let answered = self.block_on(async {
+            let answer = receiver.await.map_err(|_| declined())?;
+            answer.map_err(|error| ended(&error))
+        });
+        match answered {
             Err(failure) if failure.kind == Kind::Interrupted => Err(interrupted()),
             answered => answered,
         }
     }
 
     /// Asks for a secret without showing it; only where [`Invocation::may_prompt`].
-    pub fn ask_secret(prompt: &str, repeat: bool) -> Result<Secret, Failure> {
+    pub fn ask_secret(&self, prompt: &str, repeat: bool) -> Result<Secret, Failure> {
         loop {
-            let secret = Self::typed_secret(prompt)?;
-            if !repeat || Self::typed_secret("Again")? == secret {
+            let secret = self.typed_secret(prompt)?;
+            if !repeat || self.typed_secret("Again")? == secret {
                 return Ok(secret);
             }
             Term::stderr()
@@ -236,17 +250,26 @@ impl Invocation {
         }
     }
 
-    fn typed_secret(prompt: &str) -> Result<Secret, Failure> {
-        let typed = Password::new()
-            .with_prompt(prompt)
-            .report(false)
-            .allow_empty_password(true)
-            .interact_on(&Term::stderr());
+    fn typed_secret(&self, prompt: &str) -> Result<Secret, Failure> {
+        let prompt = prompt.to_owned();
+        let before = tcgetattr(std::io::stdin());
+        let typed = self.typed(move || {
+            Password::new()
+                .with_prompt(prompt)
+                .report(false)
+                .allow_empty_password(true)
+                .interact_on(&Term::stderr())
+                .map_err(|dialoguer::Error::IO(error)| error)
+        });
+        // A signal would leave the terminal without echo.
+        if let (Err(_), Ok(before)) = (&typed, before) {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &before);
+            let _ = Term::stderr().write_line("");
+        }
         match typed {
             // An empty line, or the end of input.
             Ok(typed) if typed.is_empty() => Err(declined()),
-            Ok(typed) => Ok(Secret::new(typed)),
-            Err(dialoguer::Error::IO(error)) => Err(ended(&error)),
+            typed => typed.map(Secret::new),
         }
     }
 }

@@ -19,15 +19,24 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Runs the binary in `room`.
     pub(crate) fn run(room: &Sandbox, arguments: &[&str]) -> Self {
+        Self::run_then(room, arguments, "")
+    }
+
+    /// As [`Self::run`], with `then` for the shell after it, also when it was interrupted.
+    pub(crate) fn run_then(room: &Sandbox, arguments: &[&str], then: &str) -> Self {
         let plain = room.command(arguments);
         // `script` makes the terminal; its command goes through a shell.
         let words = std::iter::once(plain.get_program()).chain(plain.get_args());
         let line: Vec<String> = words
             .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', "'\\''")))
             .collect();
+        let mut line = line.join(" ");
+        if !then.is_empty() {
+            line = format!("trap : INT; {line}; {then}");
+        }
         let mut command = Command::new("script");
         command
-            .args(["-qefc", &line.join(" "), "/dev/null"])
+            .args(["-qefc", &line, "/dev/null"])
             .current_dir(room.home())
             .env_clear()
             .env("TERM", "xterm")

@@ -78,7 +78,7 @@ pub fn login(run: &Invocation, args: &LoginArgs) -> Result<LoginReport, Failure>
     let address = address(run, args)?;
     let given = |file: &Option<PathBuf>, what: &str| match file {
         Some(file) => run.read_secret(file, what),
-        None if run.may_prompt() => Invocation::ask_secret(what, false),
+        None if run.may_prompt() => run.ask_secret(what, false),
         None => Err(Failure::new(
             Kind::Usage,
             "input.no_terminal",

@@ -161,7 +161,7 @@ fn owner_password_hash(run: &Invocation, args: &CreateArgs) -> Result<String, Fa
                 "give the password with `--owner-password-file FILE` or `--owner-password-file -`",
             ));
         }
-        Invocation::ask_secret("Password of the owner", true)?
+        run.ask_secret("Password of the owner", true)?
     } else {
         return Ok(String::new());
     };
