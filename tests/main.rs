@@ -53,6 +53,7 @@ mod isolation_rabbitmq;
 mod isolation_rabbitmq_variants;
 mod isolation_redis;
 mod isolation_redis_variants;
+mod isolation_remedies;
 mod isolation_reports;
 mod isolation_resume;
 mod isolation_servers;

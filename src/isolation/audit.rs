@@ -113,7 +113,8 @@ impl Raw {
         finding.to.dedup();
         finding.roles = self.roles;
         finding.evidence = cap(&self.evidence);
-        finding.remedy = self.remedy.lines().map(ToOwned::to_owned).collect();
+        let remedy = self.remedy.lines().map(ToOwned::to_owned).collect();
+        finding.remedy = super::remedy::ordered(remedy);
         // The roles tell two counter-examples with one object apart.
         finding.fingerprint = {
             let text = format!("{}\0{}", finding.fingerprint, finding.roles.join("\0"));

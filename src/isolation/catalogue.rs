@@ -77,8 +77,8 @@ const FORMS: [[(&str, &str); 5]; 2] = [
 
 /// Memberships that convey anything; the columns are those of PostgreSQL 16 and later.
 const CONVEYS: &str =
-    "m.admin_option OR coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
-     OR coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)";
+    "{m}.admin_option OR coalesce((to_jsonb({m}) ->> 'inherit_option')::boolean, true)
+     OR coalesce((to_jsonb({m}) ->> 'set_option')::boolean, true)";
 
 /// Returns a query's beginning in each of the forms.
 fn beginnings(reach: bool) -> [String; 2] {
@@ -86,8 +86,53 @@ fn beginnings(reach: bool) -> [String; 2] {
         let whole = format!("{INVENTORY}{}", if reach { REACH } else { "" });
         form.iter()
             .fold(whole, |text, (name, value)| text.replace(name, value))
-            .replace("{conveys}", CONVEYS)
+            .replace("{conveys}", &CONVEYS.replace("{m}", "m"))
     })
+}
+
+/// Takes back the rights that an entry of an ACL gives: `{revoke WHAT; ENTRY; OWNER; ARGUMENTS…}`, with
+/// the entry's alias, the owner of the object, and what `format` puts into WHAT. PostgreSQL takes back
+/// what the owner gave, whoever asks; what another gave is left in place without a word, unless it is
+/// taken back as that role.
+const REVOKE: &str = "format('%sREVOKE {what} FROM %s;%s', \
+    CASE WHEN {entry}.grantor <> {owner} THEN format('SET ROLE %I; ', pg_get_userbyid({entry}.grantor)) ELSE '' END, \
+    {arguments}, CASE WHEN {entry}.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid({entry}.grantee)::text) END, \
+    CASE WHEN {entry}.grantor <> {owner} THEN ' RESET ROLE;' ELSE '' END)";
+
+/// Ends a membership: `{leave MEMBER; ROLE}`. Since PostgreSQL 16 a role may be a member of another
+/// several times over, by several grantors, and REVOKE takes back one of them: without GRANTED BY that
+/// of the first superuser, or none at all.
+const LEAVE: &str = "(SELECT string_agg(format('REVOKE %I FROM %I%s;', pg_get_userbyid(granting.roleid), pg_get_userbyid(granting.member), \
+    CASE WHEN current_setting('server_version_num')::int >= 160000 \
+    THEN format(' GRANTED BY %I', pg_get_userbyid(granting.grantor)) ELSE '' END), E'\\n') \
+    FROM pg_auth_members granting WHERE granting.member = {member} AND granting.roleid = {role} AND ({conveys}))";
+
+/// Writes out what stands in braces in a query.
+fn written_out(body: &str) -> String {
+    let mut text = String::with_capacity(body.len());
+    let mut rest = body;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (inside, after) = after.split_once('}').unwrap_or((after, ""));
+        let (word, inside) = inside.split_once(' ').unwrap_or((inside, ""));
+        let parts: Vec<&str> = inside.split(';').map(str::trim).collect();
+        text.push_str(before);
+        let whole = match (word, &parts[..]) {
+            ("revoke", [what, entry, owner, arguments @ ..]) => REVOKE
+                .replace("{what}", what)
+                .replace("{entry}", entry)
+                .replace("{owner}", owner)
+                .replace("{arguments}", &arguments.join(", ")),
+            ("leave", [member, role]) => LEAVE
+                .replace("{member}", member)
+                .replace("{role}", role)
+                .replace("{conveys}", &CONVEYS.replace("{m}", "granting")),
+            // The test of all queries finds the brace.
+            _ => format!("{{{word}}}"),
+        };
+        text.push_str(&whole);
+        rest = after;
+    }
+    text + rest
 }
 
 macro_rules! files {
@@ -201,7 +246,7 @@ fn parse(family: Family, id: &'static str, text: &'static str) -> Check {
     let body: Vec<&str> = lines.collect();
     if !body.is_empty() {
         let separator = if body[0].starts_with(',') { "" } else { "\n" };
-        let body = body.join("\n");
+        let body = written_out(&body.join("\n"));
         let words = ["edges", "able", "mine"];
         let reach = words.iter().any(|word| has_word(&body, word));
         let [many, few] = beginnings(reach).map(|text| format!("{text}{separator}{body}"));
@@ -261,6 +306,15 @@ mod tests {
         for text in [beginnings(false), beginnings(true)].concat() {
             assert!(!text.contains(['{', '}']), "{text}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_braces_is_written_out() {
+        for check in all() {
+            let Some(sql) = &check.sql else { continue };
+            assert!(!sql.contains(['{', '}']), "{}: {sql}", check.id);
+        }
+        assert_eq!(written_out("a {else b} c"), "a {else} c");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod pooler;
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::audit::Refusal;
 use super::catalogue::known;
@@ -185,6 +186,7 @@ pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
             object: format!("database {}", victim.database),
             evidence: format!("{} logged in to {}", store.login, victim.database),
             remedy: vec![
+                "-- as PG-002 says, with those who have to get in:".to_owned(),
                 format!(
                     "REVOKE ALL ON DATABASE {} FROM PUBLIC;",
                     ident(&victim.database)
@@ -265,20 +267,46 @@ async fn become_others(store: &Store, session: &Client, victims: &[&Store], outc
         let roles = std::iter::once(&victim.login).chain(&victim.roles);
         for role in roles.filter(|role| **role != store.login && !store.roles.contains(role)) {
             let answer = attempt(session, &format!("SET LOCAL ROLE {}", ident(role))).await;
+            let reach = sort(answer, "");
+            let remedy = if reach == Reach::Open {
+                memberships(session, store, role).await
+            } else {
+                Vec::new()
+            };
             let tried = Attempt {
                 from: store,
                 to: victim,
                 object: format!("role {role}"),
                 evidence: format!("{} became {role}", store.login),
-                remedy: vec![format!(
-                    "REVOKE {} FROM {};",
-                    ident(role),
-                    ident(&store.login)
-                )],
+                remedy,
             };
-            outcome.must_refuse("PG-202", &tried, sort(answer, ""));
+            outcome.must_refuse("PG-202", &tried, reach);
         }
     }
+}
+
+/// Returns what ends the memberships that lead from the store's own roles to `role`.
+async fn memberships(session: &Client, store: &Store, role: &str) -> Vec<String> {
+    let query = "WITH RECURSIVE up(member, role) AS ( \
+                   SELECT m.member, m.roleid FROM pg_catalog.pg_auth_members m WHERE m.roleid = pg_catalog.to_regrole($2) \
+                   UNION SELECT m.member, m.roleid FROM up JOIN pg_catalog.pg_auth_members m ON m.roleid = up.member) \
+                 SELECT DISTINCT pg_catalog.format('REVOKE %I FROM %I%s;', r.rolname, q.rolname, \
+                   CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 \
+                        THEN pg_catalog.format(' GRANTED BY %I', pg_catalog.pg_get_userbyid(m.grantor)) ELSE '' END) \
+                 FROM up JOIN pg_catalog.pg_auth_members m ON m.member = up.member AND m.roleid = up.role \
+                 JOIN pg_catalog.pg_roles r ON r.oid = up.role JOIN pg_catalog.pg_roles q ON q.oid = up.member \
+                 WHERE q.rolname = ANY ($1) AND r.rolname <> ALL ($1) ORDER BY 1";
+    let own: Vec<&str> = std::iter::once(&store.login)
+        .chain(&store.roles)
+        .map(String::as_str)
+        .collect();
+    let role = ident(role);
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&own, Type::TEXT_ARRAY), (&role, Type::TEXT)];
+    let rows = session.query_typed(query, &parameters).await;
+    // Without an answer there is no statement for it; PG-004 names the path.
+    let lines = rows.unwrap_or_default();
+    super::remedy::ordered(lines.iter().map(|row| row.get(0)).collect())
 }
 
 async fn foreign_schemas(

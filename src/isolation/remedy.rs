@@ -10,10 +10,11 @@ use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::error::SqlState;
 
 use super::model::Finding;
 use super::report::Isolation;
-use crate::link::postgres::PostgresEndpoint;
+use crate::link::postgres::{PostgresEndpoint, Session};
 use crate::link::redis::printable;
 
 /// Options of the session that mends.
@@ -44,7 +45,7 @@ pub struct Repair {
 }
 
 /// A word of a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Token {
     /// Keyword or bare name, in upper case.
     Word(String),
@@ -104,10 +105,130 @@ fn is_name(token: Option<&Token>) -> bool {
     matches!(token, Some(Token::Word(_) | Token::Name(_)))
 }
 
+/// Rights or a membership that a line takes back.
+struct Taken<'a> {
+    /// What it is about: the object, or the role.
+    what: &'a [Token],
+    /// From whom.
+    from: &'a [Token],
+    /// As whom, where the line says so.
+    by: Option<&'a Token>,
+}
+
+/// Returns the statement that a line sends as another role, and the role.
+fn as_role(tokens: &[Token]) -> Option<(&Token, &[Token])> {
+    const END: Token = Token::Mark(';');
+    let [set, role, name, END, inner @ .., reset, whom, END] = tokens else {
+        return None;
+    };
+    let framed = is(Some(set), "SET")
+        && is(Some(role), "ROLE")
+        && is(Some(reset), "RESET")
+        && is(Some(whom), "ROLE");
+    (framed && is_name(Some(name)) && is(inner.first(), "REVOKE")).then_some((name, inner))
+}
+
+/// Returns what a line takes back.
+fn taken(tokens: &[Token]) -> Option<Taken<'_>> {
+    let (by, words) = match as_role(tokens) {
+        Some((name, inner)) => (Some(name), inner),
+        None => (None, tokens),
+    };
+    let (end, words) = words.split_last()?;
+    if *end != Token::Mark(';') || !is(words.first(), "REVOKE") {
+        return None;
+    }
+    let at = |word: &str| words.iter().position(|token| is(Some(token), word));
+    let from = at("FROM")?;
+    Some(match at("ON").filter(|on| *on < from) {
+        Some(on) => Taken {
+            what: &words[on..from],
+            from: &words[from + 1..],
+            by,
+        },
+        None => Taken {
+            what: &words[1..from],
+            from: words.get(from + 1..from + 2)?,
+            by: words.get(from + 4),
+        },
+    })
+}
+
+/// Returns how far each line, of several lists, is from what the owner gave; what takes nothing back
+/// has no distance. What was passed on goes before the right that it hangs on.
+fn depths(lists: &[&[String]]) -> Vec<Vec<Option<usize>>> {
+    /// Longer chains are for a person.
+    const LONGEST: usize = 16;
+    let lines: Vec<(usize, usize, Vec<Token>)> = lists
+        .iter()
+        .enumerate()
+        .flat_map(|(list, lines)| {
+            let cut =
+                move |(at, line): (usize, &String)| (list, at, tokens(line).unwrap_or_default());
+            lines.iter().enumerate().map(cut)
+        })
+        .collect();
+    let mut objects: BTreeMap<&[Token], Vec<(usize, usize, Taken<'_>)>> = BTreeMap::new();
+    for (list, at, tokens) in &lines {
+        if let Some(taken) = taken(tokens) {
+            objects
+                .entry(taken.what)
+                .or_default()
+                .push((*list, *at, taken));
+        }
+    }
+    let mut depths: Vec<Vec<Option<usize>>> =
+        lists.iter().map(|lines| vec![None; lines.len()]).collect();
+    for (list, at, _) in objects.values().flatten() {
+        depths[*list][*at] = Some(0);
+    }
+    for of_one in objects.values().filter(|lines| lines.len() > 1) {
+        for _ in 0..LONGEST {
+            let mut changed = false;
+            for (list, at, taken) in of_one.iter().filter(|(_, _, taken)| taken.by.is_some()) {
+                let hangs_on = |(_, _, other): &&(usize, usize, Taken<'_>)| {
+                    other.by != taken.by && other.from.iter().any(|name| Some(name) == taken.by)
+                };
+                let below = of_one.iter().filter(hangs_on);
+                let depth = below.filter_map(|(list, at, _)| depths[*list][*at]).max();
+                let depth = depth.map(|depth| (depth + 1).min(LONGEST));
+                if depth > depths[*list][*at] {
+                    depths[*list][*at] = depth;
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+    depths
+}
+
+/// Puts the lines of a remedy into the order in which the server takes them.
+pub(super) fn ordered(lines: Vec<String>) -> Vec<String> {
+    let depths = depths(&[&lines]).remove(0);
+    let mut order: Vec<(Option<usize>, String)> = depths.into_iter().zip(lines).collect();
+    // What connects stays first.
+    let start = usize::from(
+        order
+            .first()
+            .is_some_and(|(_, line)| line.starts_with('\\')),
+    );
+    order[start..].sort_by_key(|(depth, _)| std::cmp::Reverse(depth.unwrap_or_default()));
+    order.into_iter().map(|(_, line)| line).collect()
+}
+
 /// Returns true for one statement that may be sent; `before` are the statements ahead of it.
 fn is_safe(line: &str, before: &[String]) -> bool {
     let Some(tokens) = tokens(line) else {
         return false;
+    };
+    let tokens = match as_role(&tokens) {
+        // What it gave, a role takes back itself; memberships say so in another way.
+        Some((_, inner)) if inner.iter().any(|token| is(Some(token), "ON")) => inner.to_vec(),
+        Some(_) => return false,
+        None => tokens,
     };
     let ends = tokens
         .iter()
@@ -121,16 +242,21 @@ fn is_safe(line: &str, before: &[String]) -> bool {
         return false;
     }
     if is(words.first(), "REVOKE") {
-        return has("FROM") && !has("GRANTED");
+        let of_grantor = words.len() == 7
+            && is_name(words.get(1))
+            && is(words.get(2), "FROM")
+            && is_name(words.get(3))
+            && is(words.get(4), "GRANTED")
+            && is(words.get(5), "BY")
+            && is_name(words.get(6));
+        return of_grantor || has("FROM") && !has("GRANTED");
     }
     if is(words.first(), "GRANT") {
         // Only what a closed database needs to stay open for its own tenant.
         let closes = |line: &String| {
             self::tokens(line).is_some_and(|other| {
-                is(other.first(), "REVOKE")
-                    && is(other.get(3), "DATABASE")
-                    && other.get(4) == words.get(4)
-                    && is(other.get(6), "PUBLIC")
+                let taken = taken(&other);
+                taken.is_some_and(|taken| taken.what == &words[2..5])
             })
         };
         return words.len() == 7
@@ -240,21 +366,44 @@ pub fn of(finding: &Finding) -> Repair {
 }
 
 /// Returns what mends the findings that count: by cluster, what concerns all of it first, then by
-/// database; the same statement is never there twice.
+/// database; the same statement is never there twice. Where what was passed on stands in several
+/// findings, each of its statements stands by itself, so that they can go in the server's order.
 pub fn plan(report: &Isolation) -> Vec<Repair> {
-    let mut repairs: Vec<Repair> = report
+    let repairs: Vec<Repair> = report
         .findings
         .iter()
         .filter(|finding| finding.counts())
         .map(of)
         .collect();
-    repairs.sort_by(|a, b| {
-        (!a.by_hand.is_empty(), &a.store, &a.database).cmp(&(
+    let lists: Vec<&[String]> = repairs
+        .iter()
+        .map(|repair| &repair.statements[..])
+        .collect();
+    let depths = depths(&lists);
+    let mut parts: Vec<(usize, Repair)> = Vec::new();
+    for (repair, depths) in repairs.into_iter().zip(depths) {
+        let deepest = depths.iter().flatten().max().copied().unwrap_or_default();
+        if deepest == 0 || !repair.by_hand.is_empty() || depths.contains(&None) {
+            parts.push((deepest, repair));
+            continue;
+        }
+        for (statement, depth) in repair.statements.iter().zip(depths) {
+            let part = Repair {
+                statements: vec![statement.clone()],
+                ..repair.clone()
+            };
+            parts.push((depth.unwrap_or_default(), part));
+        }
+    }
+    parts.sort_by(|(a_depth, a), (b_depth, b)| {
+        (!a.by_hand.is_empty(), &a.store, &a.database, b_depth).cmp(&(
             !b.by_hand.is_empty(),
             &b.store,
             &b.database,
+            a_depth,
         ))
     });
+    let mut repairs: Vec<Repair> = parts.into_iter().map(|(_, repair)| repair).collect();
     let mut seen = BTreeSet::new();
     repairs.retain(|repair| {
         seen.insert((
@@ -264,6 +413,14 @@ pub fn plan(report: &Isolation) -> Vec<Repair> {
         )) || !repair.by_hand.is_empty()
     });
     repairs
+}
+
+/// Returns how many things the repairs are about.
+pub fn things<'a>(repairs: impl Iterator<Item = &'a Repair>) -> usize {
+    let things: BTreeSet<_> = repairs
+        .map(|repair| (&repair.check, &repair.store, &repair.object))
+        .collect();
+    things.len()
 }
 
 /// Mends what may be mended, each finding in a transaction of its own, and notes what failed.
@@ -298,26 +455,97 @@ pub async fn apply(
             }
             None => Err("no login was given that may change it (--postgres-url-file)".to_owned()),
         };
-        for at in members {
-            let repair = &mut repairs[at];
-            match &session {
-                Ok(session) => {
-                    let text = format!("BEGIN; {} COMMIT", repair.statements.join(" "));
-                    if let Err(error) = session.batch_execute(&text).await {
-                        repair.error = error
-                            .as_db_error()
-                            .map_or_else(|| error.to_string(), |error| printable(error.message()));
-                        // The rest of the session goes on where this one left off.
-                        let _ = session.batch_execute("ROLLBACK").await;
+        let session = match session {
+            Ok(session) => session,
+            Err(reason) => {
+                for at in &members {
+                    repairs[*at].error.clone_from(&reason);
+                }
+                done += members.len() as u64;
+                progress(done, total);
+                continue;
+            }
+        };
+        let mut left = members;
+        // What hangs on a right goes before it; where the order did not say so, it does the next time.
+        loop {
+            let before = left.len();
+            let mut hanging = Vec::new();
+            for at in left {
+                match mend(&session, &mut repairs[at]).await {
+                    Mended::Hanging => hanging.push(at),
+                    Mended::Done | Mended::Failed => {
+                        done += 1;
+                        progress(done, total);
                     }
                 }
-                Err(reason) => repair.error.clone_from(reason),
             }
-            done += 1;
-            progress(done, total);
+            left = hanging;
+            if left.is_empty() || left.len() == before {
+                break;
+            }
         }
-        if let Ok(session) = session {
-            session.close().await;
+        done += left.len() as u64;
+        progress(done, total);
+        session.close().await;
+    }
+}
+
+/// How it went.
+enum Mended {
+    Done,
+    /// Others were given it by the one that it is to be taken from.
+    Hanging,
+    Failed,
+}
+
+async fn mend(session: &Session, repair: &mut Repair) -> Mended {
+    let text = format!("BEGIN; {} COMMIT", repair.statements.join(" "));
+    let Err(error) = session.batch_execute(&text).await else {
+        repair.error.clear();
+        return Mended::Done;
+    };
+    // The rest of the session goes on where this one left off.
+    let _ = session.batch_execute("ROLLBACK").await;
+    let Some(error) = error.as_db_error() else {
+        repair.error = error.to_string();
+        return Mended::Failed;
+    };
+    repair.error = printable(error.message());
+    if *error.code() != SqlState::DEPENDENT_OBJECTS_STILL_EXIST {
+        return Mended::Failed;
+    }
+    repair.error += ": it was passed on to others, who would lose it as well. Let the owner give it to \
+                     those who need it, then take it back with CASCADE";
+    Mended::Hanging
+}
+
+/// Notes the repairs that changed nothing: afterwards a check asks for the same again.
+pub fn without_effect(repairs: &mut [Repair], after: &Isolation) {
+    let asked: BTreeSet<(String, Option<String>, String)> = after
+        .findings
+        .iter()
+        .filter(|finding| finding.counts())
+        .map(of)
+        .flat_map(|again| {
+            let place = (again.store, again.database);
+            let line = move |line| (place.0.clone(), place.1.clone(), line);
+            again.statements.into_iter().map(line)
+        })
+        .collect();
+    for repair in repairs {
+        let again = |line: &String| {
+            let key = (repair.store.clone(), repair.database.clone(), line.clone());
+            asked.contains(&key)
+        };
+        if repair.by_hand.is_empty()
+            && repair.error.is_empty()
+            && repair.statements.iter().any(again)
+        {
+            repair.error = String::from(
+                "the server accepted it, and nothing changed: the login may not act for the role that gave \
+                 it. Use one that may, such as a superuser (--postgres-url-file)",
+            );
         }
     }
 }
@@ -401,6 +629,9 @@ mod tests {
         for remedy in [
             "REVOKE ALL ON DATABASE acme FROM PUBLIC;\nGRANT CONNECT ON DATABASE acme TO acme_app;",
             "REVOKE b_owner FROM a_app;",
+            "REVOKE b_owner FROM a_app GRANTED BY postgres;",
+            "\\connect a\nSET ROLE \"C d\"; REVOKE ALL ON TABLE a.b FROM c; RESET ROLE;",
+            "SET ROLE c; REVOKE CONNECT ON DATABASE a FROM b; RESET ROLE;\nGRANT CONNECT ON DATABASE a TO d;",
             "\\connect \"my \"\"db\"\nREVOKE ALL ON SCHEMA \"S\" FROM \"x y\";",
             "\\connect shared\nREVOKE EXECUTE ON ROUTINE a.f(integer, text[]) FROM PUBLIC;",
             "\\connect a\nALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA s REVOKE ALL ON TABLES FROM b;",
@@ -426,6 +657,14 @@ mod tests {
             "REVOKE ALL ON DATABASE a FROM PUBLIC;\nGRANT CONNECT ON DATABASE a TO PUBLIC;",
             "REVOKE ALL ON DATABASE a FROM PUBLIC;\nGRANT ALL ON DATABASE a TO b;",
             "REVOKE ALL ON DATABASE a FROM PUBLIC CASCADE;",
+            "REVOKE b FROM a GRANTED BY c CASCADE;",
+            "REVOKE b, c FROM a GRANTED BY d;",
+            "SET ROLE c; REVOKE a FROM b; RESET ROLE;",
+            "SET ROLE c; REVOKE ALL ON TABLE a.b FROM c;",
+            "SET ROLE c; GRANT ALL ON TABLE a.b TO c; RESET ROLE;",
+            "SET ROLE c; REVOKE ALL ON TABLE a.b FROM c; DROP TABLE d; RESET ROLE;",
+            "SET ROLE c; REVOKE ALL ON TABLE a.b FROM c CASCADE; RESET ROLE;",
+            "SET ROLE c;",
             "REVOKE ALL ON DATABASE a FROM PUBLIC",
             "REVOKE ALL ON DATABASE a FROM PUBLIC; DROP DATABASE a;",
             "REVOKE ALL ON DATABASE a FROM PUBLIC; -- x",
@@ -445,6 +684,42 @@ mod tests {
         ] {
             assert!(!safe(remedy), "{remedy}");
         }
+    }
+
+    #[test]
+    fn what_was_passed_on_is_taken_back_before_what_it_hangs_on() {
+        let lines = |text: &str| text.lines().map(ToOwned::to_owned).collect::<Vec<String>>();
+        for (given, wanted) in [
+            (
+                "REVOKE b FROM a GRANTED BY p;\nREVOKE b FROM c GRANTED BY a;\nREVOKE b FROM a GRANTED BY a;",
+                "REVOKE b FROM c GRANTED BY a;\nREVOKE b FROM a GRANTED BY a;\nREVOKE b FROM a GRANTED BY p;",
+            ),
+            (
+                "\\connect x\nREVOKE ALL ON TABLE s.t FROM a;\n\
+                 SET ROLE c; REVOKE SELECT ON TABLE s.t FROM PUBLIC; RESET ROLE;\n\
+                 SET ROLE a; REVOKE ALL ON TABLE s.t FROM c; RESET ROLE;\n\
+                 SET ROLE a; REVOKE ALL ON TABLE s.u FROM c; RESET ROLE;",
+                "\\connect x\nSET ROLE c; REVOKE SELECT ON TABLE s.t FROM PUBLIC; RESET ROLE;\n\
+                 SET ROLE a; REVOKE ALL ON TABLE s.t FROM c; RESET ROLE;\n\
+                 REVOKE ALL ON TABLE s.t FROM a;\n\
+                 SET ROLE a; REVOKE ALL ON TABLE s.u FROM c; RESET ROLE;",
+            ),
+            // Nobody's names are a circle; it ends all the same.
+            (
+                "REVOKE b FROM a GRANTED BY c;\nREVOKE b FROM c GRANTED BY a;",
+                "REVOKE b FROM a GRANTED BY c;\nREVOKE b FROM c GRANTED BY a;",
+            ),
+        ] {
+            assert_eq!(ordered(lines(given)), lines(wanted));
+        }
+        let mut report = crate::isolation::render::tests::report(2);
+        report.findings = vec![
+            finding("REVOKE ALL ON DATABASE d FROM a;"),
+            finding("SET ROLE a; REVOKE CONNECT ON DATABASE d FROM c; RESET ROLE;"),
+        ];
+        let text = script(&plan(&report));
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+        assert!(at("SET ROLE a;") < at("REVOKE ALL ON DATABASE d FROM a;"));
     }
 
     #[test]

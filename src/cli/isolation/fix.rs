@@ -71,10 +71,7 @@ pub fn fix(run: &Invocation, args: &FixArgs) -> Result<FixReport, Failure> {
         report.repairs = repairs;
         return Ok(report);
     }
-    let doable = repairs
-        .iter()
-        .filter(|repair| repair.by_hand.is_empty())
-        .count();
+    let doable = remedy::things(repairs.iter().filter(|repair| repair.by_hand.is_empty()));
     let plan = plan(&repairs);
     report.plan.clone_from(&plan.hash);
     run.expect_plan(&args.consent, &plan)?;
@@ -105,8 +102,10 @@ pub fn fix(run: &Invocation, args: &FixArgs) -> Result<FixReport, Failure> {
         Ok::<_, Failure>(())
     })?;
     drop(progress);
+    let after = check(run, &args.check)?;
+    remedy::without_effect(&mut repairs, &after.outcome);
     report.repairs = repairs;
-    report.after = Some(check(run, &args.check)?);
+    report.after = Some(after);
     Ok(report)
 }
 
@@ -157,7 +156,7 @@ pub struct FixReport {
 
 impl FixReport {
     fn count(&self, wanted: impl Fn(&Repair) -> bool) -> usize {
-        self.repairs.iter().filter(|repair| wanted(repair)).count()
+        remedy::things(self.repairs.iter().filter(|repair| wanted(repair)))
     }
 }
 

@@ -18,7 +18,7 @@ SELECT CASE WHEN NOT bool_or(a.privilege_type = 'CONNECT') THEN 'medium'
   'database ' || d.datname,
   'PUBLIC has ' || string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type)
     || CASE WHEN (d.datacl IS NULL) THEN ' (the built-in defaults, never changed)' ELSE '' END,
-  format('REVOKE ALL ON DATABASE %I FROM PUBLIC;', d.datname)
+  string_agg(DISTINCT {revoke ALL ON DATABASE %I; a; d.datdba; d.datname}, E'\n')
     || coalesce((SELECT string_agg(format(E'\nGRANT CONNECT ON DATABASE %I TO %I;', d.datname, i.role), '' ORDER BY i.role)
                  FROM (SELECT DISTINCT role FROM inv WHERE db = d.datname AND login) i), '')
 FROM pg_database d

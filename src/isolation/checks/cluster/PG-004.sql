@@ -9,6 +9,8 @@
 --   is fine. pg_read_all_data, pg_monitor, pg_signal_backend and the like, and the providers'
 --   administrator roles, are not.
 -- remedy: REVOKE "borealis_owner" FROM "acme_app";
+--   Since PostgreSQL 16 each grant of it is taken back by itself, as that of who granted it:
+--   REVOKE "borealis_owner" FROM "acme_app" GRANTED BY "postgres";
 , reach(tenant, start, role, path) AS (
   SELECT DISTINCT i.tenant, r.rolname::text, r.oid, ARRAY[r.rolname::text] FROM inv i JOIN pg_roles r ON r.rolname = i.role
   UNION ALL
@@ -22,8 +24,13 @@ SELECT CASE WHEN o.tenants IS NULL AND NOT (q.rolsuper OR q.rolcreaterole)
             THEN 'high' END,
   array_agg(DISTINCT reach.start), coalesce(o.tenants, ARRAY['*']),
   'role ' || q.rolname, min(array_to_string(reach.path, ' -> ')),
-  string_agg(DISTINCT format('REVOKE %I FROM %I;', reach.path[cardinality(reach.path)], reach.path[cardinality(reach.path) - 1]), E'\n')
+  string_agg(DISTINCT {leave to_regrole(quote_ident(reach.path[cut.at])); to_regrole(quote_ident(reach.path[cut.at + 1]))}, E'\n')
 FROM reach JOIN pg_roles q ON q.oid = reach.role LEFT JOIN owners o ON o.role = q.rolname
+-- What the roles of other tenants are members of is theirs: the path is cut before it comes to them.
+CROSS JOIN LATERAL (
+  SELECT max(at) AS at FROM generate_subscripts(reach.path, 1) at
+  WHERE at < cardinality(reach.path)
+    AND NOT EXISTS (SELECT FROM owners w WHERE w.role = reach.path[at] AND reach.tenant <> ALL (w.tenants))) cut
 WHERE cardinality(reach.path) > 1
   AND (o.tenants IS NOT NULL AND NOT reach.tenant = ANY (o.tenants)
     OR q.rolsuper OR q.rolcreaterole OR q.rolreplication OR q.rolbypassrls OR q.rolcreatedb

@@ -22,21 +22,28 @@ stranger AS (
     AND r.rolname <> session_user)
 SELECT NULL, ARRAY[r.name], array_agg(DISTINCT i.tenant), 'role ' || r.name,
   'it can become roles of ' || count(DISTINCT i.tenant) || ' tenants',
-  (SELECT string_agg(DISTINCT format('REVOKE %I FROM %I;', pg_get_userbyid(m.roleid), r.name), E'\n')
-   FROM edges m WHERE m.member = up.member)
+  (SELECT string_agg(DISTINCT {leave m.member; m.roleid}, E'\n') FROM edges m
+   WHERE m.member = up.member AND (m.roleid IN (SELECT oid FROM roles)
+     OR EXISTS (SELECT FROM up x WHERE x.member = m.roleid AND x.role IN (SELECT oid FROM roles))))
 FROM up JOIN pg_roles t ON t.oid = up.role JOIN inv i ON i.role = t.rolname JOIN stranger r ON r.oid = up.member
 GROUP BY up.member, r.name HAVING count(DISTINCT i.tenant) > 1
 UNION ALL
 SELECT NULL, ARRAY[r.name], array_agg(DISTINCT i.tenant), 'role ' || r.name,
   'it may connect to the databases of ' || count(DISTINCT i.tenant) || ' tenants',
-  string_agg(DISTINCT CASE WHEN e.granted = r.oid THEN format('REVOKE ALL ON DATABASE %I FROM %I;', e.db, r.name)
-                           ELSE format('REVOKE %I FROM %I;', pg_get_userbyid(e.granted), r.name) END, E'\n')
+  string_agg(DISTINCT CASE WHEN e.granted = r.oid
+    THEN (SELECT string_agg(DISTINCT {revoke ALL ON DATABASE %I; a; d.datdba; d.datname}, E'\n')
+          FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a WHERE d.datname = e.db AND a.grantee = r.oid)
+    ELSE (SELECT string_agg(DISTINCT {leave m.member; m.roleid}, E'\n') FROM edges m
+          WHERE m.member = r.oid AND (m.roleid = e.granted
+            OR EXISTS (SELECT FROM up WHERE up.member = m.roleid AND up.role = e.granted))) END, E'\n')
 FROM enters e JOIN stranger r ON r.oid = e.role JOIN inv i ON i.db = e.db AND i.mode = 'database'
 GROUP BY r.name HAVING count(DISTINCT i.tenant) > 1
 UNION ALL
 SELECT NULL, ARRAY[r.name], ARRAY['*'], 'role ' || r.name,
   'it has ' || string_agg(DISTINCT t.rolname, ', ' ORDER BY t.rolname) || ', and so every tenant''s data',
-  string_agg(DISTINCT format('REVOKE %I FROM %I;', t.rolname, r.name), E'\n')
+  string_agg(DISTINCT (SELECT string_agg(DISTINCT {leave m.member; m.roleid}, E'\n') FROM edges m
+    WHERE m.member = r.oid AND (m.roleid = t.oid
+      OR EXISTS (SELECT FROM up x WHERE x.member = m.roleid AND x.role = t.oid))), E'\n')
 FROM up JOIN pg_roles t ON t.oid = up.role JOIN stranger r ON r.oid = up.member
 WHERE t.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program')
 GROUP BY r.name

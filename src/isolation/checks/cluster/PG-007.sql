@@ -22,7 +22,9 @@ SELECT CASE WHEN d.datname IS NOT NULL AND NOT EXISTS (SELECT FROM own WHERE own
                                   WHEN 'r' THEN 'is named by policies of' ELSE 'has initial rights on' END
     || ' ' || count(DISTINCT (s.objid, s.objsubid)) || ' object' || CASE WHEN count(DISTINCT (s.objid, s.objsubid)) = 1 THEN '' ELSE 's' END || ' of ' || s.classid::regclass::text,
   CASE WHEN d.datname IS NULL AND x.datname IS NOT NULL
-       THEN format('REVOKE ALL ON DATABASE %I FROM %I;', x.datname, i.role)
+       THEN (SELECT string_agg(DISTINCT {revoke ALL ON DATABASE %I; a; y.datdba; y.datname}, E'\n')
+             FROM pg_database y CROSS JOIN LATERAL aclexplode(y.datacl) a
+             WHERE y.datname = x.datname AND a.grantee = to_regrole(quote_ident(i.role)))
        WHEN d.datname IS NULL THEN format('-- look at it, then:  DROP OWNED BY %I;', i.role)
        WHEN s.deptype = 'o' THEN format(E'\\connect %I\nREASSIGN OWNED BY %I TO CURRENT_USER;', d.datname, i.role)
        ELSE format(E'\\connect %I\nDROP OWNED BY %I;', d.datname, i.role) END

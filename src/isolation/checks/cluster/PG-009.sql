@@ -13,9 +13,12 @@ SELECT CASE WHEN bool_or(a.privilege_type = 'CREATE') THEN 'high' END,
   'database ' || d.datname,
   CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END || ' has '
     || string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type),
-  format('REVOKE ALL ON DATABASE %I FROM %s;', d.datname,
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  string_agg(DISTINCT {revoke %s ON DATABASE %I; a; d.datdba; CASE WHEN a.privilege_type = 'CREATE' THEN 'CREATE' ELSE 'ALL' END; d.datname}, E'\n')
+    -- Managed services want to enter: where there is more to take, only that is taken.
+    FILTER (WHERE a.privilege_type = 'CREATE' OR NOT made.is_so)
 FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+CROSS JOIN LATERAL (
+  SELECT EXISTS (SELECT FROM aclexplode(d.datacl) c WHERE c.grantee = a.grantee AND c.privilege_type = 'CREATE') AS is_so) made
 WHERE d.datname IN ('postgres', 'template1') AND d.datallowconn AND a.privilege_type IN ('CONNECT', 'CREATE')
   AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
   AND d.datname NOT IN (SELECT db FROM inv)

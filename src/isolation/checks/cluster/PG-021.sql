@@ -7,6 +7,6 @@
 -- remedy: REVOKE ALL ON TABLESPACE "fast" FROM "acme_app";
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   'tablespace ' || t.spcname, a.privilege_type || ' is granted',
-  format('REVOKE ALL ON TABLESPACE %I FROM %s;', t.spcname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  {revoke ALL ON TABLESPACE %I; a; t.spcowner; t.spcname}
 FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
 WHERE a.grantee <> t.spcowner AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))

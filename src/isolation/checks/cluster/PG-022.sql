@@ -10,6 +10,7 @@
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
   CASE WHEN a.grantee = 0 THEN ARRAY['*'] ELSE ARRAY(SELECT DISTINCT x.tenant FROM able x WHERE x.oid = a.grantee ORDER BY 1) END, 'setting ' || p.parname,
   a.privilege_type || ' is granted',
-  format('REVOKE ALL ON PARAMETER %I FROM %s;', p.parname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  -- Settings belong to the first superuser.
+  {revoke ALL ON PARAMETER %I; a; 10::oid; p.parname}
 FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
 WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM able)

@@ -8,7 +8,7 @@
 -- remedy: REVOKE SELECT ON pg_stat_statements FROM PUBLIC;
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   format('%I.%I', n.nspname, c.relname), 'SELECT is granted',
-  format('REVOKE ALL ON %I.%I FROM %s;', n.nspname, c.relname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  format(E'\\connect %I\n', current_database()) || {revoke ALL ON %I.%I; a; c.relowner; n.nspname; c.relname}
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
 WHERE c.relname IN ('pg_stat_statements', 'pg_stat_statements_info') AND c.relkind = 'v' AND a.privilege_type = 'SELECT'
   AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) IN (SELECT role FROM inv))

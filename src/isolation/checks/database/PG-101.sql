@@ -14,8 +14,9 @@ SELECT CASE WHEN t.tenant IS NULL THEN 'high' WHEN a.privilege_type IS NULL THEN
   ARRAY[coalesce(t.tenant, '*')], 'schema ' || n.nspname || ' of database ' || current_database(),
   string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) || ' is granted to '
     || CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END,
-  format(E'\\connect %I\nREVOKE ALL ON SCHEMA %I FROM %s;', current_database(), n.nspname,
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  -- What several share they go on using.
+  format(E'\\connect %I\n', current_database())
+    || string_agg(DISTINCT {revoke %s ON SCHEMA %I; a; n.nspowner; CASE WHEN t.tenant IS NULL THEN 'CREATE' ELSE 'ALL' END; n.nspname}, E'\n')
 FROM pg_namespace n
 CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 LEFT JOIN schemas t ON t.sch = n.nspname

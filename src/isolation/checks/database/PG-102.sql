@@ -18,18 +18,18 @@ held AS MATERIALIZED (
   SELECT n.oid AS nsp, t.tenant, n.nspname FROM pg_namespace n JOIN schemas t ON t.sch = n.nspname),
 granted AS (
   SELECT h.tenant, CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind,
-    format('%I.%I', h.nspname, c.relname) AS object, NULL::text AS columns, c.relowner AS owner, a.grantee, a.privilege_type
+    format('%I.%I', h.nspname, c.relname) AS object, NULL::text AS columns, c.relowner AS owner, a.grantor, a.grantee, a.privilege_type
   FROM pg_class c JOIN held h ON h.nsp = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
   UNION ALL
-  SELECT h.tenant, 'COLUMN', format('%I.%I', h.nspname, c.relname), quote_ident(t.attname), c.relowner, a.grantee, a.privilege_type
+  SELECT h.tenant, 'COLUMN', format('%I.%I', h.nspname, c.relname), quote_ident(t.attname), c.relowner, a.grantor, a.grantee, a.privilege_type
   FROM pg_class c JOIN held h ON h.nsp = c.relnamespace JOIN pg_attribute t ON t.attrelid = c.oid AND t.attacl IS NOT NULL
   CROSS JOIN LATERAL aclexplode(t.attacl) a
   UNION ALL
-  SELECT h.tenant, 'ROUTINE', format('%I.%I(%s)', h.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), NULL, p.proowner, a.grantee, a.privilege_type
+  SELECT h.tenant, 'ROUTINE', format('%I.%I(%s)', h.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), NULL, p.proowner, a.grantor, a.grantee, a.privilege_type
   FROM pg_proc p JOIN held h ON h.nsp = p.pronamespace CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
   WHERE a.grantee <> 0 OR h.nsp IN (SELECT oid FROM reachable)
   UNION ALL
-  SELECT h.tenant, 'TYPE', format('%I.%I', h.nspname, y.typname), NULL, y.typowner, a.grantee, a.privilege_type
+  SELECT h.tenant, 'TYPE', format('%I.%I', h.nspname, y.typname), NULL, y.typowner, a.grantor, a.grantee, a.privilege_type
   FROM pg_type y JOIN held h ON h.nsp = y.typnamespace CROSS JOIN LATERAL aclexplode(y.typacl) a
   WHERE a.grantee <> 0 OR h.nsp IN (SELECT oid FROM reachable))
 SELECT CASE g.kind WHEN 'ROUTINE' THEN 'high' WHEN 'SEQUENCE' THEN 'high' WHEN 'TYPE' THEN 'medium' END,
@@ -37,9 +37,8 @@ SELECT CASE g.kind WHEN 'ROUTINE' THEN 'high' WHEN 'SEQUENCE' THEN 'high' WHEN '
   lower(g.kind) || ' ' || g.object || coalesce('.' || g.columns, '') || ' of database ' || current_database(),
   string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) || ' is granted to '
     || CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(g.grantee)::text END,
-  format(E'\\connect %I\nREVOKE ALL%s ON %s %s FROM %s;', current_database(), coalesce(' (' || g.columns || ')', ''),
-         CASE WHEN g.kind = 'COLUMN' THEN 'TABLE' ELSE g.kind END, g.object,
-         CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)::text) END)
+  format(E'\\connect %I\n', current_database())
+    || string_agg(DISTINCT {revoke ALL%s ON %s %s; g; g.owner; coalesce(' (' || g.columns || ')', ''); CASE WHEN g.kind = 'COLUMN' THEN 'TABLE' ELSE g.kind END; g.object}, E'\n')
 FROM granted g LEFT JOIN mine own ON own.tenant = g.tenant AND own.oid = g.grantee
 LEFT JOIN pg_roles r ON r.oid = g.grantee
 WHERE g.grantee <> g.owner AND own.oid IS NULL AND NOT coalesce(r.rolsuper, false)

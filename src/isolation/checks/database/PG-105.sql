@@ -15,8 +15,8 @@ SELECT CASE WHEN o.rolsuper OR o.rolbypassrls OR o.rolcreaterole THEN 'critical'
   coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = o.oid), ARRAY['*']),
   'routine ' || p.oid::regprocedure::text || ' of database ' || current_database(),
   'runs as ' || o.rolname || ', search_path ' || coalesce(substr(path.setting, 13), 'left to the caller'),
-  format(E'\\connect %I\nALTER ROUTINE %s SET search_path = pg_catalog, pg_temp;\nREVOKE EXECUTE ON ROUTINE %s FROM PUBLIC;',
-         current_database(), p.oid::regprocedure, p.oid::regprocedure)
+  format(E'\\connect %I\nALTER ROUTINE %s SET search_path = pg_catalog, pg_temp;\n', current_database(), p.oid::regprocedure)
+    || string_agg(DISTINCT {revoke EXECUTE ON ROUTINE %s; a; p.proowner; p.oid::regprocedure}, E'\n')
 FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner JOIN pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN LATERAL (SELECT c AS setting FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%' LIMIT 1) path ON true
 CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a

@@ -24,7 +24,7 @@ part AS (
     CASE WHEN trim(x.name) IN ('"$user"', '$user') THEN p.role ELSE trim(both '"' FROM trim(x.name)) END AS name
   FROM path p CROSS JOIN LATERAL regexp_split_to_table(p.value, ',') WITH ORDINALITY x(name, at)),
 writers AS (
-  SELECT n.nspname, a.grantee FROM pg_namespace n
+  SELECT n.nspname, n.nspowner, a.grantor, a.grantee FROM pg_namespace n
   CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
   WHERE a.privilege_type = 'CREATE' AND n.nspname IN (SELECT name FROM part))
 SELECT NULL, ARRAY[p.role], ARRAY[f.tenant], 'search path of ' || p.role || ' in database ' || current_database(),
@@ -34,7 +34,9 @@ FROM part p JOIN schemas f ON f.sch = p.name AND f.tenant <> p.tenant
 UNION ALL
 SELECT NULL, array_agg(DISTINCT CASE WHEN w.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(w.grantee)::text END), ARRAY[p.tenant],
   'search path of ' || p.role || ' in database ' || current_database(), p.value || ': others may create in ' || p.name,
-  format(E'\\connect %I\nREVOKE CREATE ON SCHEMA %I FROM PUBLIC;', current_database(), p.name)
+  format(E'\\connect %I\n', current_database())
+    || string_agg(DISTINCT CASE WHEN w.grantee = w.nspowner THEN format('ALTER SCHEMA %I OWNER TO CURRENT_USER;', p.name)
+                                ELSE {revoke CREATE ON SCHEMA %I; w; w.nspowner; p.name} END, E'\n')
 FROM part p JOIN writers w ON w.nspname = p.name
 LEFT JOIN mine ON mine.oid = w.grantee AND mine.tenant = p.tenant
 WHERE mine.oid IS NULL AND (w.grantee = 0 OR w.grantee IN (SELECT oid FROM able)) AND (SELECT count(DISTINCT tenant) FROM inv) > 1

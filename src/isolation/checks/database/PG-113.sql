@@ -36,16 +36,14 @@ GROUP BY n.nspname, c.relname, s.srvname
 UNION ALL
 SELECT NULL, CASE WHEN bool_or(a.grantee = 0) THEN ARRAY['PUBLIC'] ELSE array_agg(DISTINCT pg_get_userbyid(a.grantee)::text) END, ARRAY['*'],
   'foreign-data wrapper ' || w.fdwname || ' of database ' || current_database(), 'servers of any address may be made with it',
-  format(E'\\connect %I\n', current_database()) || string_agg(DISTINCT format('REVOKE ALL ON FOREIGN DATA WRAPPER %I FROM %s;', w.fdwname,
-    CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END), E'\n')
+  format(E'\\connect %I\n', current_database()) || string_agg(DISTINCT {revoke ALL ON FOREIGN DATA WRAPPER %I; a; w.fdwowner; w.fdwname}, E'\n')
 FROM pg_foreign_data_wrapper w CROSS JOIN LATERAL aclexplode(coalesce(w.fdwacl, acldefault('F', w.fdwowner))) a
 WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM able)
 GROUP BY w.fdwname
 UNION ALL
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   'foreign server ' || s.srvname || ' of database ' || current_database(), a.privilege_type || ' is granted',
-  format(E'\\connect %I\nREVOKE ALL ON FOREIGN SERVER %I FROM %s;', current_database(), s.srvname,
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  format(E'\\connect %I\n', current_database()) || {revoke ALL ON FOREIGN SERVER %I; a; s.srvowner; s.srvname}
 FROM pg_foreign_server s CROSS JOIN LATERAL aclexplode(coalesce(s.srvacl, acldefault('S', s.srvowner))) a
 WHERE (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
 UNION ALL
@@ -53,7 +51,7 @@ SELECT NULL, CASE WHEN bool_or(a.grantee = 0) THEN ARRAY['PUBLIC'] ELSE array_ag
   'extension ' || e.extname || ' of database ' || current_database(),
   count(DISTINCT p.oid) || ' functions that reach out may be executed, for example ' || min(p.proname),
   format(E'\\connect %I\n', current_database())
-    || string_agg(DISTINCT format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC;', p.oid::regprocedure), E'\n')
+    || string_agg(DISTINCT {revoke EXECUTE ON ROUTINE %s; a; p.proowner; p.oid::regprocedure}, E'\n')
 FROM pg_extension e JOIN pg_depend d ON d.refobjid = e.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
   AND d.classid = 'pg_proc'::regclass
 JOIN pg_proc p ON p.oid = d.objid

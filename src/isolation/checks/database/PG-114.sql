@@ -8,7 +8,7 @@
 -- remedy: DROP EXTENSION plpython3u;
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   'language ' || l.lanname || ' of database ' || current_database(), 'USAGE is granted',
-  format(E'\\connect %I\nREVOKE ALL ON LANGUAGE %I FROM %s;', current_database(), l.lanname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  format(E'\\connect %I\n', current_database()) || {revoke ALL ON LANGUAGE %I; a; l.lanowner; l.lanname}
 FROM pg_language l CROSS JOIN LATERAL aclexplode(coalesce(l.lanacl, acldefault('l', l.lanowner))) a
 WHERE (CASE WHEN l.lanname IN ('internal', 'c') THEN l.lanpltrusted ELSE NOT l.lanpltrusted AND l.lanacl IS NOT NULL END)
   AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))

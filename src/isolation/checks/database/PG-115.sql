@@ -8,8 +8,7 @@
 -- remedy: REVOKE ALL ON SCHEMA cron FROM PUBLIC;
 SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END], ARRAY['*'],
   'schema ' || n.nspname || ' of database ' || current_database(), a.privilege_type || ' is granted on the schema of a scheduler',
-  format(E'\\connect %I\nREVOKE ALL ON SCHEMA %I FROM %s;', current_database(), n.nspname,
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  format(E'\\connect %I\n', current_database()) || {revoke ALL ON SCHEMA %I; a; n.nspowner; n.nspname}
 FROM pg_namespace n CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 WHERE n.nspname IN ('cron', 'timetable') AND a.privilege_type = 'USAGE' AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
   AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ('job', 'chain'))

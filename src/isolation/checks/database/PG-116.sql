@@ -14,8 +14,8 @@ SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.
   coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = m.lomowner), ARRAY['*']),
   'large objects of ' || pg_get_userbyid(m.lomowner) || ' in database ' || current_database(),
   count(DISTINCT m.oid) || ' with ' || string_agg(DISTINCT a.privilege_type, ', ') || ' granted, for example ' || min(m.oid::bigint),
-  format(E'\\connect %I\n', current_database()) || format('REVOKE ALL ON LARGE OBJECT %s FROM %s;', min(m.oid::bigint),
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)::text) END)
+  format(E'\\connect %I\n', current_database()) || array_to_string(
+    (array_agg(DISTINCT {revoke ALL ON LARGE OBJECT %s; a; m.lomowner; m.oid}))[1:1000], E'\n')
 FROM pg_largeobject_metadata m CROSS JOIN LATERAL aclexplode(m.lomacl) a
 LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> m.lomowner AND NOT coalesce(g.rolsuper, false)

@@ -33,11 +33,11 @@ SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
      WHERE x.view = c.oid), ARRAY['*']),
   format('view %I.%I of database %s', n.nspname, c.relname, current_database()), CASE WHEN bool_or(a.privilege_type <> 'SELECT') THEN 'it reads and writes as ' ELSE 'it reads as ' END || r.rolname,
   format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
-       ELSE format('REVOKE ALL ON %I.%I FROM PUBLIC;', n.nspname, c.relname) END
+       ELSE string_agg(DISTINCT {revoke ALL ON %I.%I; a; c.relowner; n.nspname; c.relname}, E'\n') END
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
 CROSS JOIN LATERAL (
-  SELECT x.grantee, x.privilege_type FROM aclexplode(c.relacl) x
-  UNION SELECT x.grantee, x.privilege_type FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) x
+  SELECT x.grantor, x.grantee, x.privilege_type FROM aclexplode(c.relacl) x
+  UNION SELECT x.grantor, x.grantee, x.privilege_type FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) x
   WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL) a
 WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND a.grantee <> c.relowner
   AND NOT coalesce(array_to_string(c.reloptions, ' ') ~* 'security_invoker=(true|on|1|yes|t|y)\M', false)

@@ -13,18 +13,18 @@
 -- remedy: REVOKE ALL ON FUNCTION pg_catalog.pg_read_file(text) FROM "acme_app";
 --   REVOKE ALL ON TABLE pg_catalog.pg_authid FROM "acme_app";
 , granted AS (
-  SELECT 'ROUTINE' AS kind, p.oid::regprocedure::text AS object, p.proname::text AS name, NULL::text AS columns, a.grantee, a.privilege_type, i.initprivs
+  SELECT 'ROUTINE' AS kind, p.oid::regprocedure::text AS object, p.proname::text AS name, NULL::text AS columns, p.proowner AS owner, a.grantor, a.grantee, a.privilege_type, i.initprivs
   FROM pg_init_privs i JOIN pg_proc p ON p.oid = i.objoid AND p.pronamespace = 'pg_catalog'::regnamespace
   CROSS JOIN LATERAL aclexplode(p.proacl) a
   WHERE i.classoid = 'pg_proc'::regclass AND i.privtype = 'i' AND a.grantee <> p.proowner
   UNION ALL
-  SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.relname::text, NULL, a.grantee, a.privilege_type, i.initprivs
+  SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.relname::text, NULL, c.relowner, a.grantor, a.grantee, a.privilege_type, i.initprivs
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'pg_catalog'
   LEFT JOIN pg_init_privs i ON i.objoid = c.oid AND i.classoid = 'pg_class'::regclass AND i.objsubid = 0
   CROSS JOIN LATERAL aclexplode(c.relacl) a
   WHERE a.grantee <> c.relowner
   UNION ALL
-  SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.relname::text, quote_ident(t.attname), a.grantee, a.privilege_type, i.initprivs
+  SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.relname::text, quote_ident(t.attname), c.relowner, a.grantor, a.grantee, a.privilege_type, i.initprivs
   FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'pg_catalog'
   LEFT JOIN pg_init_privs i ON i.objoid = c.oid AND i.classoid = 'pg_class'::regclass AND i.objsubid = t.attnum
@@ -37,8 +37,8 @@ SELECT CASE WHEN g.name IN ('pg_authid', 'pg_shadow', 'pg_statistic', 'pg_statis
   ARRAY[CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(g.grantee)::text END], ARRAY['*'],
   CASE g.kind WHEN 'ROUTINE' THEN 'function ' ELSE 'catalogue ' END || g.object || coalesce('.' || g.columns, '') || ' of database ' || current_database(),
   string_agg(DISTINCT g.privilege_type, ', ') || ' is granted to ' || CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(g.grantee)::text END,
-  format(E'\\connect %I\nREVOKE ALL%s ON %s %s FROM %s;', current_database(), coalesce(' (' || g.columns || ')', ''), g.kind, g.object,
-         CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)::text) END)
+  format(E'\\connect %I\n', current_database())
+    || string_agg(DISTINCT {revoke ALL%s ON %s %s; g; g.owner; coalesce(' (' || g.columns || ')', ''); g.kind; g.object}, E'\n')
 FROM granted g
 WHERE (g.grantee = 0 OR g.grantee IN (
     SELECT x.oid FROM able x WHERE (SELECT q.rolname !~ '^pg_' FROM pg_roles q WHERE q.oid = x.oid)))
