@@ -31,6 +31,8 @@ test: ## Install what is missing, lint, and run every test against real PostgreS
 	@scripts/fetch-axe
 	@if folder=$$(scripts/postgres18); then export LERIANCTL_TEST_POSTGRES_18_BIN=$$folder; \
 		else echo 'test: SKIPPED on PostgreSQL 18: its programs could not be had' >&2; fi; \
+	if folder=$$(scripts/mongodb); then export LERIANCTL_TEST_MONGODB=$$folder; \
+		else echo 'test: SKIPPED with MongoDB: a server could not be had' >&2; fi; \
 		cargo test --locked
 
 lint: ## Check format, clippy, documentation, dependencies, scripts and spelling

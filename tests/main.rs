@@ -44,6 +44,7 @@ mod isolation_honesty;
 mod isolation_hostile;
 mod isolation_http;
 mod isolation_leaks;
+mod isolation_mongodb;
 mod isolation_more_leaks;
 mod isolation_of_late;
 mod isolation_page;

@@ -32,6 +32,7 @@ pub(crate) fn settings(every: Duration) -> IsolationSettings {
         auditors: Vec::new(),
         brokers: Vec::new(),
         rabbitmq_ca: None,
+        mongodb: lerianctl::isolation::mongodb::Options::default(),
         products: None,
         waivers: None,
         baseline: None,

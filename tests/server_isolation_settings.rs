@@ -12,6 +12,7 @@ use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::response::Response;
 use lerianctl::isolation::http::Recipe;
+use lerianctl::isolation::mongodb::{self, Address};
 use lerianctl::isolation::rabbitmq::Management;
 use lerianctl::server::{IsolationSettings, ProductProbes};
 use serde_json::Value;
@@ -21,7 +22,7 @@ use super::middleware_kit::Stage;
 use super::sample_kit::clean;
 use super::server_isolation::{figure, place, private, settings, sql, until, verdict};
 use super::server_kit::{Caller, PATIENCE};
-use super::support::{Rabbit, Sandbox, Server, cluster};
+use super::support::{Mongo, Rabbit, Sandbox, Server, cluster};
 
 async fn report(caller: &Caller) -> Value {
     let stored = caller.get("/v1/admin/isolation/report").await.expect(200);
@@ -219,6 +220,34 @@ async fn a_broker_with_an_authority_of_its_own_is_looked_at() {
         assert_eq!(word != "error", seen, "{word}");
         server.stop();
     }
+}
+
+#[tokio::test]
+async fn a_mongodb_is_looked_at() {
+    let start = || Mongo::private(false);
+    let Some(mongo) = tokio::task::spawn_blocking(start).await.unwrap() else {
+        return;
+    };
+    let postgres = tokio::task::spawn_blocking(private).await.unwrap();
+    let reader = Address::parse(&mongo.url()).unwrap();
+    let server = Server::start_with(|server| {
+        server.clusters = vec![cluster("main", &postgres)];
+        server.event_redis = None;
+        server.isolation = Some(Box::new(IsolationSettings {
+            mongodb: mongodb::Options {
+                readers: vec![reader],
+                ..mongodb::Options::default()
+            },
+            ..settings(Duration::from_secs(2))
+        }));
+    });
+    let caller = Caller::new(&server);
+    let ended = |text: &str| figure(text, "runs_total{result=\"report\"}") > Some(0.0);
+    let _ = until(&caller, "looked", ended).await;
+    let report = report(&caller).await;
+    assert_eq!(came_to(&report, "MG-01"), "holds");
+    assert_eq!(came_to(&report, "MG-09"), "skipped");
+    server.stop();
 }
 
 #[test]

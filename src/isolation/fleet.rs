@@ -5,7 +5,8 @@ use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
 use crate::secret::Secret;
 
-use super::inventory::{Inventory, Messaging, Record, Replica, Store};
+use super::inventory::{Documents, Inventory, Messaging, Record, Replica, Store};
+use super::mongodb::{Address, hosts};
 
 /// One association whose connections are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,7 @@ pub fn add(inventory: &mut Inventory, asked: &Asked<'_>, config: Option<&TenantC
     }
     if let Some(config) = config {
         add_messaging(inventory, asked.name, config);
+        add_documents(inventory, asked.name, config);
     }
     for record in asked.databases {
         let connection =
@@ -228,5 +230,98 @@ pub fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantCon
         if !inventory.messaging.contains(&one) {
             inventory.messaging.push(one);
         }
+    }
+}
+
+/// Adds the MongoDB databases of a tenant's connections.
+pub fn add_documents(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
+    for (module, databases) in &config.databases {
+        let Some(value) = &databases.mongodb else {
+            continue;
+        };
+        match documents(tenant, value) {
+            Ok(one) if !inventory.documents.contains(&one) => inventory.documents.push(one),
+            Ok(_) => {}
+            Err(reason) => inventory.gaps.push(format!(
+                "MongoDB of {tenant} ({module}) cannot be read: {reason}"
+            )),
+        }
+    }
+}
+
+/// Reads a MongoDB object of the contract: an `uri` wins over host and port, fields over what it
+/// says of the login.
+fn documents(tenant: &str, value: &serde_json::Value) -> Result<Documents, String> {
+    let text = |name: &str| {
+        let text = value.get(name).and_then(serde_json::Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let is_on = |name: &str| {
+        let value = value.get(name).and_then(serde_json::Value::as_bool);
+        value.unwrap_or(false)
+    };
+    let port = value.get("port").and_then(serde_json::Value::as_u64);
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    let mut address = match text("uri") {
+        Some(uri) => Address::parse(&uri)?,
+        None => Address {
+            hosts: hosts(&text("host").unwrap_or_default(), port)?,
+            auth_source: "admin".into(),
+            ..Address::default()
+        },
+    };
+    if let Some(database) = text("database") {
+        address.database = database;
+    }
+    if let Some(username) = text("username") {
+        address.username = username;
+    }
+    if let Some(password) = text("password") {
+        address.password = Some(Secret::new(password));
+    }
+    if let Some(source) = text("authSource") {
+        address.auth_source = source;
+    }
+    address.tls |= is_on("tls");
+    address.skips_verification |= is_on("tlsSkipVerify");
+    Ok(Documents {
+        tenant: tenant.to_owned(),
+        address,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn mongodb_is_read_as_products_do() {
+        let read = |value| documents("acme", &value).map(|one| one.address);
+        let plain = read(json!({
+            "host": "mongo.example", "port": 27018, "database": "acme", "username": "acme_app",
+            "password": "p", "tls": true, "tlsSkipVerify": true,
+        }));
+        let plain = plain.unwrap();
+        assert_eq!(plain.place(), "mongo.example:27018");
+        assert_eq!(plain.auth_source, "admin");
+        assert!(plain.tls && plain.skips_verification && plain.password.is_some());
+        // What the URL says wins over host and port, and fields of their own over what it leaves out.
+        let by_url = read(json!({
+            "uri": "mongodb://acme_crm:p@mongo.data.svc:27017/?tls=true", "host": "other",
+            "database": "acme_crm",
+        }));
+        let by_url = by_url.unwrap();
+        assert_eq!(by_url.place(), "mongo.data.svc:27017");
+        assert_eq!(
+            (by_url.database.as_str(), by_url.username.as_str()),
+            ("acme_crm", "acme_crm")
+        );
+        assert_eq!(by_url.auth_source, "admin");
+        // What cannot be read is a gap of the inventory, without the password.
+        let wrong = read(json!({ "uri": "mongodb+srv://u:hunter2@h/" })).unwrap_err();
+        assert!(!wrong.contains("hunter2"), "{wrong}");
+        assert!(read(json!({ "database": "acme" })).is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::mongodb::{self, Address};
 use crate::contract::wire::IsolationMode;
 use crate::link::postgres::PostgresEndpoint;
 use crate::provision::limits::statement_timeout_ms;
@@ -188,6 +189,15 @@ pub struct Messaging {
     pub ca_pem: Option<String>,
 }
 
+/// How a tenant reaches MongoDB.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Documents {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Where, which database, and as whom.
+    pub address: Address,
+}
+
 /// Everything that is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -197,6 +207,8 @@ pub struct Inventory {
     pub records: Vec<Record>,
     /// Virtual hosts of RabbitMQ, by tenant; one entry for each that differs.
     pub messaging: Vec<Messaging>,
+    /// Databases of MongoDB, by tenant; one entry for each that differs.
+    pub documents: Vec<Documents>,
     /// Credentials that were rotated out, each with the store that it was for.
     pub retired: Vec<(Store, Retired)>,
     /// Files that passwords were read from.
@@ -346,6 +358,67 @@ pub struct InventoryFile {
     /// One entry for each virtual host of each tenant.
     #[serde(default)]
     pub rabbitmq: Vec<FileMessaging>,
+    /// One entry for each MongoDB database of each tenant.
+    #[serde(default)]
+    pub mongodb: Vec<FileDocuments>,
+}
+
+/// One MongoDB database of one tenant in an inventory file.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileDocuments {
+    /// Tenant.
+    pub tenant: String,
+    /// Host; with commas where a replica set has several, each with its port where it is another.
+    pub host: String,
+    /// Port; 27017 when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Database.
+    pub database: String,
+    /// User.
+    pub username: String,
+    /// File that holds its password.
+    #[serde(default)]
+    pub password_file: Option<std::path::PathBuf>,
+    /// Database that the user belongs to; `admin` when absent.
+    #[serde(default)]
+    pub auth_source: Option<String>,
+    /// Whether products use TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// Whether products do not verify the server.
+    #[serde(default)]
+    pub tls_skip_verify: bool,
+}
+
+impl FileDocuments {
+    /// Returns the database, with the password that was read for it; an error for a host that is
+    /// none.
+    pub fn into_documents(self, password: Option<Secret>) -> Result<Documents, String> {
+        Ok(Documents {
+            tenant: self.tenant,
+            address: Address {
+                hosts: mongodb::hosts(&self.host, self.port)?,
+                database: self.database,
+                username: self.username,
+                password,
+                auth_source: self.auth_source.unwrap_or_else(|| "admin".into()),
+                tls: self.tls,
+                skips_verification: self.tls_skip_verify,
+                ca_pem: None,
+            },
+        })
+    }
+}
+
+impl std::fmt::Debug for FileDocuments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileDocuments")
+            .field("tenant", &self.tenant)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One virtual host of one tenant in an inventory file.

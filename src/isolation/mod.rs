@@ -25,6 +25,7 @@ pub mod http;
 pub mod inventory;
 pub mod live;
 pub mod model;
+pub mod mongodb;
 pub mod part;
 pub mod products;
 pub mod rabbitmq;

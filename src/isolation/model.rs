@@ -134,19 +134,22 @@ pub enum Family {
     Redis,
     /// At RabbitMQ: virtual hosts, users, permissions, bridges.
     Rabbitmq,
+    /// MongoDB: users, roles, databases, transport.
+    Mongodb,
     /// At what a running product answers to the tokens of two tenants.
     Http,
 }
 
 impl Family {
     /// Every family, in the order in which they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Config,
         Self::Cluster,
         Self::Database,
         Self::Live,
         Self::Redis,
         Self::Rabbitmq,
+        Self::Mongodb,
         Self::Http,
     ];
 
@@ -159,6 +162,7 @@ impl Family {
             Self::Live => "live",
             Self::Redis => "redis",
             Self::Rabbitmq => "rabbitmq",
+            Self::Mongodb => "mongodb",
             Self::Http => "http",
         }
     }

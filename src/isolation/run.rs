@@ -26,7 +26,7 @@ use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::sittings::Sittings;
 use super::verdict::{self, Waivers};
-use super::{catalogue, config, control, http, live, rabbitmq, redis};
+use super::{catalogue, config, control, http, live, mongodb, rabbitmq, redis};
 use crate::link::postgres::{Gate, PostgresEndpoint};
 use never::NEVER;
 use tally::Tallies;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub redis: redis::Options,
     /// How RabbitMQ is looked at.
     pub rabbitmq: rabbitmq::Options,
+    /// How MongoDB is looked at.
+    pub mongodb: mongodb::Options,
     /// Ids of the checks to run; all when empty.
     pub only: Vec<String>,
     /// Findings that somebody answers for.
@@ -91,6 +93,7 @@ impl Settings {
             control: true,
             redis: redis::Options::default(),
             rabbitmq: rabbitmq::Options::default(),
+            mongodb: mongodb::Options::default(),
             only: Vec::new(),
             waivers: Waivers::default(),
             baseline: Vec::new(),
@@ -232,6 +235,13 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
         jobs: settings.jobs,
     });
     let part = rabbitmq::check(inventory, &settings.rabbitmq, &asked, trials).await;
+    planted.extend(part.planted.clone());
+    servers.extend(tallies.take(part, &mut not_tested));
+    if !(settings.mongodb.readers.is_empty() && inventory.documents.is_empty()) {
+        progress("the databases of MongoDB", 0, 0);
+    }
+    let asked = settings.wanted(Family::Mongodb);
+    let part = mongodb::check(inventory, &settings.mongodb, &asked, trials).await;
     planted.extend(part.planted.clone());
     servers.extend(tallies.take(part, &mut not_tested));
     let mut control = merge(controls, settings, &planted);

@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(unused_imports, reason = "each test file uses a part")]
 
+mod mongo;
 mod process;
 mod rabbit;
 mod sandbox;
@@ -21,6 +22,7 @@ mod servers;
 pub(crate) mod stack;
 mod terminal;
 
+pub(crate) use mongo::Mongo;
 pub(crate) use process::ServerProcess;
 pub(crate) use rabbit::Rabbit;
 pub(crate) use sandbox::{Output, Sandbox};

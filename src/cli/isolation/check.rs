@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::mongodb::MongodbArgs;
 use super::rabbitmq::RabbitmqArgs;
 use super::redis::RedisArgs;
 use super::show::Served;
@@ -98,6 +99,9 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     rabbitmq: RabbitmqArgs,
+
+    #[command(flatten)]
+    mongodb: MongodbArgs,
 
     /// File of findings that somebody answers for, with owner, reason and last day
     #[arg(long, value_name = "FILE")]
@@ -208,7 +212,12 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         run_.block_on(async move { fleet::from_manager(&manager, &services).await })?
     };
     settings.http = args.http.targets(run_, &inventory)?;
-    if inventory.stores.is_empty() && inventory.messaging.is_empty() && settings.http.is_empty() {
+    let of_tenants = [
+        inventory.stores.len(),
+        inventory.messaging.len(),
+        inventory.documents.len(),
+    ];
+    if of_tenants == [0; 3] && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
@@ -220,6 +229,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     }
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
+    settings.mongodb = args.mongodb.options(run_)?;
     settings.files = own_files(run_, args);
     args.sittings
         .open(run_, &inventory, &mut settings, args.seed)?;

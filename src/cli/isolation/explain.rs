@@ -9,7 +9,7 @@ use super::view::wrapped;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::isolation::model::Check;
-use crate::isolation::{control, rabbitmq, redis};
+use crate::isolation::{control, mongodb, rabbitmq, redis};
 use crate::output::{Report, Tone, View};
 
 /// Explain a check: its claim, why it matters, how it looks, what mends it
@@ -34,7 +34,8 @@ pub fn explain(args: &ExplainArgs) -> Result<CheckReport, Failure> {
         check,
         controlled: control::planted().contains(check.id)
             || redis::planted().contains(check.id)
-            || rabbitmq::planted().contains(check.id),
+            || rabbitmq::planted().contains(check.id)
+            || mongodb::planted().contains(check.id),
         query: args.query,
     })
 }

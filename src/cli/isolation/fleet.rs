@@ -34,12 +34,12 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
             ),
         )
     })?;
-    if file.store.is_empty() && file.rabbitmq.is_empty() {
+    if file.store.is_empty() && file.rabbitmq.is_empty() && file.mongodb.is_empty() {
         return Err(Failure::new(
             Kind::Usage,
             "isolation.inventory",
             format!(
-                "the inventory `{}` has no [[store]] and no [[rabbitmq]]",
+                "the inventory `{}` has no [[store]], no [[rabbitmq]] and no [[mongodb]]",
                 path.display()
             ),
         ));
@@ -51,7 +51,9 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         .store
         .iter()
         .flat_map(|store| [&store.password_file, &store.retired_password_file]);
-    let named = named.chain(file.rabbitmq.iter().map(|one| &one.password_file));
+    let named = named
+        .chain(file.rabbitmq.iter().map(|one| &one.password_file))
+        .chain(file.mongodb.iter().map(|one| &one.password_file));
     let password_files = named.flatten().map(|file| folder.join(file)).collect();
     for store in file.store {
         let password = match (&store.password_file, &store.password) {
@@ -82,8 +84,28 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         };
         messaging.push(one.into_messaging(password));
     }
+    let mut documents = Vec::new();
+    for one in file.mongodb {
+        let password = match &one.password_file {
+            Some(file) => Some(run.read_secret(&folder.join(file), "the password")?),
+            None => None,
+        };
+        let tenant = one.tenant.clone();
+        let one = one.into_documents(password).map_err(|reason| {
+            Failure::new(
+                Kind::Usage,
+                "isolation.inventory",
+                format!(
+                    "the inventory `{}` cannot be used: [[mongodb]] of {tenant}: {reason}",
+                    path.display()
+                ),
+            )
+        })?;
+        documents.push(one);
+    }
     Ok(Inventory {
         messaging,
+        documents,
         stores,
         retired,
         password_files,
@@ -199,6 +221,7 @@ async fn by_contract(
                 environment: String::new(),
             });
             fleet::add_messaging(inventory, &name, &config);
+            fleet::add_documents(inventory, &name, &config);
             for (module, databases) in &config.databases {
                 let Some(given) = &databases.postgresql else {
                     continue;

@@ -57,6 +57,7 @@ impl Report for CheckListReport {
                     "live" => "Tried with the tenants' own logins",
                     "http" => "Probes of running products",
                     "redis" => "Redis",
+                    "mongodb" => "MongoDB",
                     _ => "RabbitMQ",
                 };
                 out.paint(Tone::Strong, title).line();

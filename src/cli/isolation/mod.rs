@@ -8,6 +8,7 @@ pub mod fix;
 pub mod fleet;
 pub mod http;
 pub mod list;
+pub mod mongodb;
 mod products;
 pub mod rabbitmq;
 pub mod redis;

@@ -11,7 +11,7 @@ use crate::cli::failure::{Failure, Kind};
 use crate::cli::globals::duration;
 use crate::cli::invocation::Invocation;
 use crate::cli::isolation::check::bad_waivers;
-use crate::cli::isolation::{rabbitmq, written};
+use crate::cli::isolation::{mongodb, rabbitmq, written};
 use crate::config::variables::{SERVER_ISOLATION_EVERY, SERVER_ISOLATION_POSTGRES_URL};
 use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
@@ -72,6 +72,14 @@ pub struct IsolationArgs {
     /// Certificates to trust for RabbitMQ, PEM: the management interface, and AMQP over TLS
     #[arg(long, value_name = "FILE")]
     isolation_rabbitmq_ca_file: Option<PathBuf>,
+
+    /// File with the mongodb:// URL of an administrator, one per deployment
+    #[arg(long, value_name = "FILE")]
+    isolation_mongodb_url_file: Vec<PathBuf>,
+
+    /// Certificates to trust for MongoDB, PEM
+    #[arg(long, value_name = "FILE")]
+    isolation_mongodb_ca_file: Option<PathBuf>,
 
     /// File of findings that somebody answers for; read again before each check
     #[arg(long, value_name = "FILE")]
@@ -140,6 +148,12 @@ impl IsolationArgs {
             auditors,
             brokers: rabbitmq::brokers(run, &self.isolation_rabbitmq_url_file, ca.as_deref())?,
             rabbitmq_ca: ca,
+            mongodb: mongodb::options(
+                run,
+                &self.isolation_mongodb_url_file,
+                self.isolation_mongodb_ca_file.as_deref(),
+                &[],
+            )?,
             products: self.probes.probes(run)?,
             waivers: self.isolation_waivers.clone(),
             baseline: self.isolation_baseline.clone(),

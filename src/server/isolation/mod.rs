@@ -31,6 +31,7 @@ use crate::contract::isolation::{
 };
 use crate::isolation::attest::{self, SigningKey};
 use crate::isolation::model::Verdict;
+use crate::isolation::mongodb;
 use crate::isolation::rabbitmq::Management;
 use crate::isolation::redis::{self, Target};
 use crate::isolation::report::Isolation;
@@ -68,6 +69,8 @@ pub struct IsolationSettings {
     pub brokers: Vec<Management>,
     /// Certificates to trust where products reach RabbitMQ over TLS, PEM.
     pub rabbitmq_ca: Option<String>,
+    /// How MongoDB is looked at.
+    pub mongodb: mongodb::Options,
     /// Running products to probe.
     pub products: Option<ProductProbes>,
     /// File of findings that somebody answers for; read before each check.
@@ -94,6 +97,7 @@ impl IsolationSettings {
         how.redis.keys = (!self.exhaustive).then_some(redis::SAMPLE);
         how.rabbitmq.brokers.clone_from(&self.brokers);
         how.rabbitmq.ca_pem.clone_from(&self.rabbitmq_ca);
+        how.mongodb.clone_from(&self.mongodb);
         how
     }
 }
@@ -483,6 +487,7 @@ mod tests {
             auditors: Vec::new(),
             brokers: Vec::new(),
             rabbitmq_ca: None,
+            mongodb: mongodb::Options::default(),
             products: None,
             waivers: None,
             baseline: None,
@@ -494,12 +499,14 @@ mod tests {
     fn exhaustive_is_every_pair_and_every_key() {
         let mut how = settings(Duration::from_hours(1), Duration::from_mins(30));
         how.rabbitmq_ca = Some("an authority".into());
+        how.mongodb.ca_pem = Some("another".into());
         let run = how.of_run(None);
         assert_eq!(
             (run.exhaustive, run.redis.keys),
             (false, Some(redis::SAMPLE))
         );
         assert_eq!(run.rabbitmq.ca_pem, how.rabbitmq_ca);
+        assert_eq!(run.mongodb.ca_pem, how.mongodb.ca_pem);
         how.exhaustive = true;
         let run = how.of_run(None);
         assert_eq!((run.exhaustive, run.redis.keys), (true, None));
