@@ -11,7 +11,7 @@ use crate::isolation_fleet::{Fleet, NAMES, refuted, store_of};
 use crate::isolation_leaks::assert_clean;
 use crate::isolation_more_leaks::found;
 use crate::provision_fixture::{Bench, MODES, refusal};
-use crate::support::{Postgres, cluster};
+use crate::support::{Postgres, cluster, postgres_18};
 
 /// Plans and does it; with `operator`, by that login.
 async fn go(inventory: &Inventory, wish: Wish, operator: Option<&PostgresEndpoint>) -> Vec<Place> {
@@ -197,10 +197,136 @@ async fn marked_otherwise(fleet: &Fleet, admin: &lerianctl::link::postgres::Sess
         places[1].reason.contains("borealis, celeste"),
         "{places:#?}"
     );
-    // Where the login may not create, the server's words say so.
+    // Where the login may not create, the right that is missing is named, and nothing is tried.
     let fleet = Fleet::by_hand(true).await;
     let places = go(&fleet.inventory, Wish::Make, None).await;
-    assert!(places[0].error.contains("permission denied"), "{places:#?}");
+    let missing = "GRANT CREATE ON SCHEMA \"public\" TO \"aurora_app\"; in database \"aurora\"";
+    assert!(places[0].reason.contains(missing), "{places:#?}");
+    assert_eq!(places[0].action, Action::Leave);
+}
+
+/// Memberships and tables, to be compared.
+async fn state(fleet: &Fleet, database: &str) -> String {
+    let session = fleet.session(database).await;
+    let query = "SELECT coalesce((SELECT string_agg(to_jsonb(m)::text, ' ' ORDER BY to_jsonb(m)::text)
+                   FROM pg_auth_members m), '') || ' ' || (SELECT count(*) FROM pg_class WHERE relname = 'lerian_canary')";
+    let state = session.query_one(query, &[]).await.unwrap().get(0);
+    session.close().await;
+    state
+}
+
+/// An operator's login that is no superuser: it works with the rights that suffice, names what is
+/// missing, and leaves nothing behind.
+async fn limited(fleet: &Fleet, late: bool) {
+    let admin = fleet.session("postgres").await;
+    let make = "CREATE ROLE operator LOGIN PASSWORD 'only for this test'";
+    admin.batch_execute(make).await.unwrap();
+    let operator = PostgresEndpoint {
+        user: "operator".into(),
+        password: Some(lerianctl::secret::Secret::new("only for this test")),
+        ..fleet.admin.clone()
+    };
+    let place = fleet.store("aurora").database.clone();
+    let before = state(fleet, &place).await;
+    let left = async |wanted: &str| {
+        let places = go(&fleet.inventory, Wish::Make, Some(&operator)).await;
+        for place in &places {
+            assert_eq!(place.action, Action::Leave, "{place:?}");
+            assert!(place.reason.contains(wanted), "{wanted}: {place:?}");
+            assert!(place.statements.is_empty() && place.error.is_empty());
+        }
+        let fix = |place: &Place| {
+            let at = place.reason.find("GRANT ").unwrap();
+            place.reason[at..].split(';').next().unwrap().to_owned()
+        };
+        places.iter().map(fix).collect::<Vec<String>>()
+    };
+    // What it names is what it takes, one after the other.
+    for missing in left("GRANT CONNECT ON DATABASE").await {
+        admin.batch_execute(&missing).await.unwrap();
+    }
+    let missing = left("may not act for").await;
+    assert_eq!(state(fleet, &place).await, before);
+    for missing in &missing {
+        admin.batch_execute(missing).await.unwrap();
+    }
+    let joined = state(fleet, &place).await;
+    works(fleet, &operator).await;
+    assert_eq!(state(fleet, &place).await, joined);
+    for missing in missing {
+        let back = missing
+            .replace("GRANT ", "REVOKE ")
+            .replace(" TO ", " FROM ");
+        let back = back.split(" WITH ").next().unwrap();
+        admin.batch_execute(back).await.unwrap();
+    }
+    // Who may give a role away, or make roles before 16, joins it for the time of the transaction.
+    if late {
+        let owners = "SELECT string_agg(DISTINCT format('%I', rolname), ', ') FROM pg_roles
+                      WHERE rolname ~ '(aurora|borealis|celeste)'";
+        let owners: String = admin.query_one(owners, &[]).await.unwrap().get(0);
+        for given in ["INHERIT FALSE, SET FALSE", "INHERIT TRUE, SET FALSE"] {
+            let give = format!("GRANT {owners} TO operator WITH ADMIN TRUE, {given}");
+            admin.batch_execute(&give).await.unwrap();
+            let joined = state(fleet, &place).await;
+            works(fleet, &operator).await;
+            assert_eq!(state(fleet, &place).await, joined);
+        }
+        // It has given itself one already.
+        let give = format!(
+            "SET ROLE operator; GRANT {owners} TO operator WITH INHERIT TRUE, SET FALSE; RESET ROLE"
+        );
+        admin.batch_execute(&give).await.unwrap();
+    } else {
+        admin
+            .batch_execute("ALTER ROLE operator CREATEROLE")
+            .await
+            .unwrap();
+    }
+    let joined = state(fleet, &place).await;
+    works(fleet, &operator).await;
+    assert_eq!(state(fleet, &place).await, joined);
+    admin.close().await;
+}
+
+/// Makes and removes, with every tenant's login finding its own in between.
+async fn works(fleet: &Fleet, operator: &PostgresEndpoint) {
+    for (wish, actions) in [
+        (Wish::Make, [Action::Make, Action::Keep]),
+        (Wish::Remove, [Action::Remove, Action::Keep]),
+    ] {
+        for action in actions {
+            all(&go(&fleet.inventory, wish, Some(operator)).await, action);
+        }
+        if wish == Wish::Make {
+            let report = fleet.check().await;
+            assert_eq!(verdict(&report), Verdict::Holds, "{:#?}", refuted(&report));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operator_that_is_no_superuser_makes_canaries_or_says_what_it_lacks() {
+    for mode in MODES {
+        limited(&Fleet::provisioned(mode).await, false).await;
+    }
+    limited(&Fleet::schemas_by_hand().await, false).await;
+}
+
+#[tokio::test]
+async fn an_operator_that_is_no_superuser_makes_canaries_on_postgresql_18() {
+    let Some(folder) = postgres_18("no operator made canaries") else {
+        return;
+    };
+    for mode in MODES {
+        let server = Postgres::private_of(&folder);
+        limited(&Fleet::provisioned_on(server, mode).await, true).await;
+    }
+    limited(
+        &Fleet::schemas_by_hand_on(Postgres::private_of(&folder)).await,
+        true,
+    )
+    .await;
 }
 
 /// The other login of a rotation reads it, and a purge takes it along.

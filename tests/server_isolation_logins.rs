@@ -1,17 +1,22 @@
 //! The check that the Tenant Manager runs by itself, with a login that is no superuser.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lerianctl::contract::wire::IsolationMode;
 use lerianctl::devstack::postgres::Postgres as PostgresServer;
+use lerianctl::devstack::temporary::Temporary;
+use lerianctl::isolation::model::Verdict;
 use lerianctl::link::postgres::PostgresEndpoint;
 use lerianctl::provision::Cluster;
 use lerianctl::secret::Secret;
 use lerianctl::server::IsolationSettings;
 use serde_json::Value;
 
+use super::isolation_fleet::{Fleet, refuted};
 use super::server_isolation::{figure, place, private, settings, sql, until, verdict};
 use super::server_kit::Caller;
-use super::support::{Server, cluster};
+use super::support::{Postgres, Server, cluster, postgres_18};
 
 const PASSWORD: &str = "only for this test";
 
@@ -53,10 +58,30 @@ fn two_tenants(text: &str) -> bool {
     figure(text, "tenants") == Some(2.0)
 }
 
+/// Starts a server of its own, of version 18 where `folder` has its programs.
+async fn server_of(folder: Option<PathBuf>) -> Temporary<PostgresServer> {
+    let start = move || match folder {
+        Some(folder) => Postgres::private_of(&folder),
+        None => private(),
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
 #[tokio::test]
 async fn what_the_login_may_not_see_is_never_green() {
-    let postgres = tokio::task::spawn_blocking(private).await.unwrap();
-    let (limited, admin) = careful(&postgres).await;
+    what_is_not_seen(&server_of(None).await).await;
+}
+
+/// Since 16 whoever makes a role may give it away, and is not in it.
+#[tokio::test]
+async fn what_the_login_may_not_see_is_never_green_on_postgresql_18() {
+    if let Some(folder) = postgres_18("no login that is no superuser checked") {
+        what_is_not_seen(&server_of(Some(folder)).await).await;
+    }
+}
+
+async fn what_is_not_seen(postgres: &Temporary<PostgresServer>) {
+    let (limited, admin) = careful(postgres).await;
     let server = start(&limited, |_| ());
     let caller = Caller::new(&server);
     let first = caller.tenant(&["tracer"], "database").await;
@@ -137,27 +162,82 @@ const AUDITOR: [&str; 6] = [
     "GRANT SELECT (rolname, rolcanlogin, rolpassword) ON pg_authid TO auditor",
 ];
 
-#[tokio::test]
-async fn a_login_that_may_look_everywhere_proves_without_being_a_superuser() {
-    let postgres = tokio::task::spawn_blocking(private).await.unwrap();
-    let (limited, admin) = careful(&postgres).await;
+/// Makes that login and returns it.
+async fn auditor(admin: &PostgresEndpoint) -> PostgresEndpoint {
     let guide = include_str!("../docs/operations.md");
     for statement in AUDITOR {
         let shown = statement.split(" PASSWORD").next().unwrap();
         assert!(guide.contains(shown), "docs/operations.md lacks {shown}");
-        sql(&admin, statement).await;
+        sql(admin, statement).await;
     }
     let inside = admin.with_database("audit");
-    for statement in &AUDITOR[3..5] {
+    for statement in &AUDITOR[3..] {
         sql(&inside, statement).await;
     }
-    sql(&inside, AUDITOR[5]).await;
+    PostgresEndpoint {
+        user: "auditor".into(),
+        password: Some(Secret::new(PASSWORD)),
+        ..inside
+    }
+}
+
+/// A check that somebody runs, of fleets of both modes.
+async fn checked_once(server: impl Fn() -> Temporary<PostgresServer>) {
+    for mode in [IsolationMode::Database, IsolationMode::Schema] {
+        let fleet = Fleet::provisioned_on(server(), mode).await;
+        let auditor = auditor(&fleet.admin).await;
+        let report = fleet
+            .check_with(|settings| settings.auditors = vec![auditor.clone()])
+            .await;
+        assert_eq!(refuted(&report), [""; 0]);
+        assert_eq!(report.verdict, Verdict::Holds, "{}", report.because);
+        assert_eq!(report.control.missed, [""; 0]);
+        // The memberships that it gave itself to plant are gone.
+        let session = fleet.session("postgres").await;
+        let count = "SELECT count(*) FROM pg_auth_members WHERE member = 'auditor'::regrole";
+        let row = session.query_one(count, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 1);
+        session.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_check_by_a_login_that_is_no_superuser_proves_both_modes() {
+    checked_once(Postgres::private).await;
+}
+
+#[tokio::test]
+async fn a_check_by_a_login_that_is_no_superuser_proves_both_modes_on_postgresql_18() {
+    if let Some(folder) = postgres_18("no check by a login that is no superuser") {
+        checked_once(|| Postgres::private_of(&folder)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_may_look_everywhere_proves_without_being_a_superuser() {
+    what_is_proved(&server_of(None).await, "").await;
+}
+
+#[tokio::test]
+async fn a_login_that_may_look_everywhere_proves_on_postgresql_18() {
+    let Some(folder) = postgres_18("no auditor that is no superuser proved") else {
+        return;
+    };
+    // With and without membership in the roles that one makes.
+    for given in ["", "set, inherit"] {
+        what_is_proved(&server_of(Some(folder.clone())).await, given).await;
+    }
+}
+
+async fn what_is_proved(postgres: &Temporary<PostgresServer>, given: &str) {
+    let (limited, admin) = careful(postgres).await;
+    let auditor = auditor(&admin).await;
+    if !given.is_empty() {
+        let set = format!("ALTER ROLE auditor SET createrole_self_grant = '{given}'");
+        sql(&admin, &set).await;
+    }
     let server = start(&limited, |settings| {
-        settings.auditors = vec![PostgresEndpoint {
-            user: "auditor".into(),
-            password: Some(Secret::new(PASSWORD)),
-            ..inside.clone()
-        }];
+        settings.auditors = vec![auditor.clone()];
     });
     let caller = Caller::new(&server);
     for _ in 0..2 {
@@ -166,7 +246,10 @@ async fn a_login_that_may_look_everywhere_proves_without_being_a_superuser() {
     let _ = until(&caller, "seen two tenants", two_tenants).await;
     let proved = report(&caller).await;
     assert_eq!(proved["verdict"], "holds", "{proved:#}");
-    for id in ["PG-014", "PG-015", "PG-024", "PG-102", "PG-103", "PG-116"] {
+    for id in [
+        "PG-002", "PG-003", "PG-004", "PG-005", "PG-014", "PG-015", "PG-024", "PG-102", "PG-103",
+        "PG-107", "PG-116",
+    ] {
         assert_eq!(came_to(&proved, id).0, "holds", "{id}: {proved:#}");
     }
     // A superuser's breaches it may not plant, and says so.

@@ -28,6 +28,9 @@ pub const TABLE: &str = "lerian_canary";
 const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c lock_timeout=5s -c \
                        idle_in_transaction_session_timeout=60s";
 
+/// SQLSTATE of a refusal for want of a right.
+const NO_PRIVILEGE: &str = "42501";
+
 /// What is to become of the canaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -157,7 +160,7 @@ async fn in_order(
 }
 
 /// How a place is entered.
-async fn enter(store: &Store, login: Login<'_>, gate: &Gate) -> Result<(Session, bool), String> {
+async fn enter(store: &Store, login: Login<'_>, gate: &Gate) -> Result<Session, String> {
     let operator = login(store).map(|operator| operator.with_database(&store.database));
     let own = operator.is_none();
     let Some(endpoint) = operator.or_else(|| store.endpoint()) else {
@@ -168,7 +171,13 @@ async fn enter(store: &Store, login: Login<'_>, gate: &Gate) -> Result<(Session,
     // What a tenant's own session calls, it calls with its own rights; a pooler may know no options.
     let options = if own { "" } else { OPTIONS };
     match gate.connect(&endpoint, options).await {
-        Ok(session) => Ok((session, own)),
+        Ok(session) => Ok(session),
+        Err(error) if error.sqlstate.as_deref() == Some(NO_PRIVILEGE) => Err(format!(
+            "{}: GRANT CONNECT ON DATABASE {} TO {};",
+            error.link,
+            ident(&store.database),
+            ident(&endpoint.user)
+        )),
         Err(error) => Err(error.link.to_string()),
     }
 }
@@ -185,9 +194,9 @@ async fn one(store: &Store, wish: Wish, login: Login<'_>, gate: &Gate) -> Place 
         error: String::new(),
     };
     match enter(store, login, gate).await {
-        Ok((session, own)) => {
+        Ok(session) => {
             match look(&session, store).await {
-                Ok(found) => found.decide(store, wish, own, &mut place),
+                Ok(found) => found.decide(store, wish, &mut place),
                 Err(error) => place.reason = Refusal::of(&error).message,
             }
             session.close().await;
@@ -214,7 +223,7 @@ fn name_of(store: &Store) -> &str {
     }
 }
 
-/// What stands in a place.
+/// What stands in a place, and what the session may do there.
 #[derive(Debug, Default)]
 struct Found {
     /// Whether there is such a schema.
@@ -225,22 +234,46 @@ struct Found {
     taken: Option<(String, Option<String>)>,
     /// Roles besides its owner that have rights on it.
     grantees: Vec<String>,
+    /// Whether that owner may create in the schema.
+    creates: bool,
+    /// The session's role.
+    me: String,
+    superuser: bool,
+    /// Whose the table is, or is to be: who acts as this role may do all of it.
+    actor: String,
+    /// Whether the session may become that role.
+    may_act: bool,
+    /// Whether it may make itself a member of that role.
+    may_join: bool,
+    /// Whether it has given itself a membership in it already, without SET.
+    joined: bool,
+    /// Version of the server, as a number.
+    version: i32,
 }
 
 async fn look(session: &Client, store: &Store) -> Result<Found, tokio_postgres::Error> {
     // An owner role counts where the tenant's login acts as it; whoever owns the database owns the
     // schema `public` by default, and is nobody in particular.
-    let query = "SELECT n.oid IS NOT NULL,
-           CASE WHEN o.rolname <> 'pg_database_owner' AND pg_has_role(l.oid, o.oid, 'MEMBER') THEN o.rolname
-                ELSE l.rolname END::text,
-           c.relkind::text, obj_description(c.oid, 'pg_class'),
+    let query = "WITH place AS (
+           SELECT n.oid AS nsp, c.oid AS taken, c.relkind, c.relacl, c.relowner,
+             CASE WHEN o.rolname <> 'pg_database_owner' AND pg_has_role(l.oid, o.oid, 'MEMBER') THEN o.oid
+                  ELSE l.oid END AS owner
+           FROM pg_roles l
+           LEFT JOIN pg_namespace n ON n.nspname = $2
+           LEFT JOIN pg_roles o ON o.oid = n.nspowner
+           LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $3
+           WHERE l.rolname = $1)
+         SELECT p.nsp IS NOT NULL, w.rolname::text, p.relkind::text, obj_description(p.taken, 'pg_class'),
            ARRAY(SELECT DISTINCT CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee)::text END
-                 FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner)
-         FROM pg_roles l
-         LEFT JOIN pg_namespace n ON n.nspname = $2
-         LEFT JOIN pg_roles o ON o.oid = n.nspowner
-         LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $3
-         WHERE l.rolname = $1";
+                 FROM aclexplode(p.relacl) a WHERE a.grantee <> p.relowner),
+           p.nsp IS NULL OR has_schema_privilege(w.oid, p.nsp, 'CREATE'), me.rolname::text, me.rolsuper,
+           x.rolname::text, pg_has_role(x.oid, CASE WHEN v.n >= 160000 THEN 'SET' ELSE 'MEMBER' END),
+           CASE WHEN v.n >= 160000 THEN pg_has_role(x.oid, 'MEMBER WITH ADMIN OPTION')
+                ELSE me.rolcreaterole AND NOT x.rolsuper END,
+           EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = x.oid AND m.member = me.oid AND m.grantor = me.oid), v.n
+         FROM place p JOIN pg_roles w ON w.oid = p.owner JOIN pg_roles x ON x.oid = coalesce(p.relowner, p.owner)
+         JOIN pg_roles me ON me.rolname = current_user
+         CROSS JOIN (SELECT current_setting('server_version_num')::int AS n) v";
     let (login, schema) = (store.login.as_str(), schema_of(store));
     let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
         (&login, Type::TEXT),
@@ -256,11 +289,67 @@ async fn look(session: &Client, store: &Store) -> Result<Found, tokio_postgres::
         owner: row.get::<_, Option<String>>(1).unwrap_or_default(),
         taken: kind.map(|kind| (kind, row.get(3))),
         grantees: row.get(4),
+        creates: row.get(5),
+        me: row.get(6),
+        superuser: row.get(7),
+        actor: row.get(8),
+        may_act: row.get(9),
+        may_join: row.get(10),
+        joined: row.get(11),
+        version: row.get(12),
     })
 }
 
+/// What begins the end of a transaction that acted as another role.
+const BACK: &str = "RESET ROLE";
+
 impl Found {
-    fn decide(self, store: &Store, wish: Wish, own: bool, place: &mut Place) {
+    /// Returns what makes the session the role whose the table is, and what takes that back; empty for
+    /// a superuser. Fails with the right that is missing.
+    fn way(&self, store: &Store, wish: Wish) -> Result<(Vec<String>, Vec<String>), String> {
+        if self.superuser {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let (actor, me) = (ident(&self.actor), ident(&self.me));
+        if wish == Wish::Make && !self.creates {
+            let schema = ident(schema_of(store));
+            return Err(format!(
+                "`{}` may not create in its schema: GRANT CREATE ON SCHEMA {schema} TO {actor}; in database \
+                 {}, or have a superuser make it",
+                self.actor,
+                ident(&store.database)
+            ));
+        }
+        let mut before = vec![format!("SET LOCAL ROLE {actor}")];
+        let mut after = Vec::new();
+        // Both since PostgreSQL 16; before, whoever may make roles may join any but a superuser.
+        let (alone, option) = if self.version >= 160_000 {
+            (" WITH INHERIT FALSE, SET TRUE", "SET OPTION FOR ")
+        } else {
+            ("", "")
+        };
+        if !self.may_act && self.may_join {
+            let (alone, option) = if self.joined {
+                (" WITH SET TRUE", option)
+            } else {
+                (alone, "")
+            };
+            before.insert(0, format!("GRANT {actor} TO CURRENT_USER{alone}"));
+            after = vec![
+                BACK.to_owned(),
+                format!("REVOKE {option}{actor} FROM CURRENT_USER"),
+            ];
+        } else if !self.may_act {
+            return Err(format!(
+                "`{}` may not act for `{}`, whose it is: GRANT {actor} TO {me}{alone}; by a superuser or by who may \
+                 give that role away",
+                self.me, self.actor
+            ));
+        }
+        Ok((before, after))
+    }
+
+    fn decide(self, store: &Store, wish: Wish, place: &mut Place) {
         let table = table_of(store);
         if self.owner.is_empty() {
             place.reason = format!("there is no role `{}`", store.login);
@@ -270,12 +359,17 @@ impl Found {
             place.reason = format!("there is no schema `{}`", schema_of(store));
             return;
         }
-        let Some((kind, comment)) = self.taken else {
-            if wish == Wish::Make {
-                place.action = Action::Make;
-                place.statements = make(store, &table, &self.owner, own);
-            } else {
+        let Some((kind, comment)) = &self.taken else {
+            if wish == Wish::Remove {
                 place.action = Action::Keep;
+                return;
+            }
+            match self.way(store, wish) {
+                Ok((before, after)) => {
+                    place.action = Action::Make;
+                    place.statements = make(store, &table, &self.owner, before, after);
+                }
+                Err(reason) => place.reason = reason,
             }
             return;
         };
@@ -285,9 +379,16 @@ impl Found {
                 if tenant != store.tenant && tenant != store.tenant_id {
                     format!("{table} is marked as that of `{tenant}`: find out whose data it is")
                 } else if wish == Wish::Remove {
-                    place.action = Action::Remove;
-                    place.statements = vec![format!("DROP TABLE {table}")];
-                    return;
+                    match self.way(store, wish) {
+                        Ok((before, after)) => {
+                            place.action = Action::Remove;
+                            place.statements = before;
+                            place.statements.push(format!("DROP TABLE {table}"));
+                            place.statements.extend(after);
+                            return;
+                        }
+                        Err(reason) => reason,
+                    }
                 } else if let [first, ..] = self.grantees.as_slice() {
                     let whose = if first.is_empty() { "PUBLIC" } else { first };
                     format!("{table} is open to `{whose}`: lerianctl isolation check")
@@ -301,17 +402,24 @@ impl Found {
     }
 }
 
-/// Returns the statements that make a canary. Without an operator's login the table is its owner's
-/// from the start.
-fn make(store: &Store, table: &str, owner: &str, own: bool) -> Vec<String> {
+/// Returns the statements that make a canary; `before` and `after` stand around what the owner does.
+/// A superuser makes it and hands it over.
+fn make(
+    store: &Store,
+    table: &str,
+    owner: &str,
+    before: Vec<String>,
+    after: Vec<String>,
+) -> Vec<String> {
     let mark = Mark::Tenant {
         tenant: name_of(store).to_owned(),
         service: store.service.clone(),
         module: store.module.clone(),
     };
-    let become_owner = own.then(|| format!("SET LOCAL ROLE {}", ident(owner)));
-    let hand_over = (!own).then(|| format!("ALTER TABLE {table} OWNER TO {}", ident(owner)));
-    become_owner
+    let hand_over = before
+        .is_empty()
+        .then(|| format!("ALTER TABLE {table} OWNER TO {}", ident(owner)));
+    before
         .into_iter()
         .chain([
             format!("CREATE TABLE {table} (tenant text NOT NULL, nonce text NOT NULL)"),
@@ -327,6 +435,7 @@ fn make(store: &Store, table: &str, owner: &str, own: bool) -> Vec<String> {
             format!("REVOKE ALL ON TABLE {table} FROM PUBLIC, {}", ident(owner)),
             format!("GRANT SELECT ON TABLE {table} TO {}", ident(owner)),
         ])
+        .chain(after)
         .collect()
 }
 
@@ -343,7 +452,7 @@ async fn carry_out(
     let mut outcome = Ok(());
     if !place.statements.is_empty() {
         outcome = match enter(store, login, gate).await {
-            Ok((session, _)) => {
+            Ok(session) => {
                 let outcome = run(&session, store, &place).await;
                 session.close().await;
                 outcome
@@ -370,13 +479,17 @@ async fn run(session: &Client, store: &Store, place: &Place) -> Result<(), Strin
             // It may have become another's since the plan was made.
             let mut now = place.clone();
             let found = look(session, store).await.map_err(told)?;
-            found.decide(store, Wish::Remove, true, &mut now);
+            found.decide(store, Wish::Remove, &mut now);
             if now.action != Action::Remove {
                 return Err(now.reason);
             }
         }
+        let back = place.statements.iter().position(|text| text == BACK);
+        let (statements, after) = place
+            .statements
+            .split_at(back.unwrap_or(place.statements.len()));
         session
-            .batch_execute(&place.statements.join(";\n"))
+            .batch_execute(&statements.join(";\n"))
             .await
             .map_err(told)?;
         if place.action == Action::Make {
@@ -387,7 +500,8 @@ async fn run(session: &Client, store: &Store, place: &Place) -> Result<(), Strin
                 session.batch_execute(&close).await.map_err(told)?;
             }
         }
-        session.batch_execute("COMMIT").await.map_err(told)
+        let end = format!("{};COMMIT", after.join(";\n"));
+        session.batch_execute(&end).await.map_err(told)
     }
     .await;
     if outcome.is_err() {

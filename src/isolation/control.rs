@@ -86,7 +86,8 @@ const PLANTS: &[(&[&str], &[&str])] = &[
             granted!("current_database()", "CONNECT"),
         ],
     ),
-    (&["PG-003"], &["ALTER ROLE {a} CREATEDB"]),
+    // Since PostgreSQL 16 nobody gives an attribute that it has not itself.
+    (&["PG-003"], &["ALTER ROLE {a} CREATEROLE"]),
     (&["PG-004"], &["GRANT {bo} TO {a}"]),
     (&["PG-005"], &["GRANT {a}, {bo} TO {x}"]),
     (&["PG-008"], &["ALTER DATABASE {db} OWNER TO {b}"]),

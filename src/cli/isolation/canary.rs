@@ -27,10 +27,12 @@ const COMMAND: &str = "isolation canary";
 ///
 /// A canary is a row that says whose place it is, in a table of the tenant's own (lerian_canary) that
 /// it may only read. A database that was restored under the wrong name, or copied for another tenant,
-/// looks right to all that compares names; its canary tells. With --postgres-url-file the table is
-/// made by that login and handed over to the tenant; without, each tenant's own login makes it, which
-/// takes the right to create in its schema. Every login then tries that it finds its canary and
-/// cannot change it. What bears the name and is not ours is left alone, with status 3.
+/// looks right to all that compares names; its canary tells. With --postgres-url-file that login makes
+/// the table: a superuser, or one that may act for the role that owns what the tenant makes, or may
+/// make itself a member of it, for the time of the transaction. Without, each tenant's own login does.
+/// Those that are no superusers need a tenant that may create in its schema; the right that is missing
+/// is named with what grants it. Every login then tries that it finds its canary and cannot change it.
+/// What bears the name and is not ours, or cannot be done, is left alone, with status 3.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  lerianctl isolation canary --postgres-url-file admin.url --dry-run\n  lerianctl isolation canary --inventory tenants.toml --postgres-url-file admin.url --tenant acme\n  lerianctl isolation canary --remove --yes"
@@ -48,7 +50,7 @@ pub struct CanaryArgs {
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::services))]
     service: Vec<ServiceName>,
 
-    /// File with a postgres:// URL of a login that may create in the tenants' schemas; one per cluster
+    /// File with a postgres:// URL of a login that makes or removes the tables; one per cluster
     #[arg(long, value_name = "FILE")]
     postgres_url_file: Vec<PathBuf>,
 
