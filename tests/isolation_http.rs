@@ -17,7 +17,7 @@ use lerianctl::client::Resolver;
 use lerianctl::devstack::sample;
 use lerianctl::isolation::catalogue;
 use lerianctl::isolation::http::{
-    self as http, Behind, Manager, Outcome, Recipe, Side, Signer, Target,
+    self as http, Behind, Manager, Means, Outcome, Recipe, Side, Signer, Target,
 };
 use lerianctl::isolation::model::{Check, Family, Finding};
 use lerianctl::link::postgres::Gate;
@@ -450,21 +450,23 @@ impl Ground {
         Target {
             recipe,
             base: url.parse().unwrap(),
-            sides: [side(0), side(1)],
-            writes: true,
-            requests: 300,
-            suspended: Some(Secret::new(self.suspended.clone())),
-            signer: Some(Arc::new(Signer::from_pem(self.stage.key.to_pem()).unwrap())),
-            manager: Some(Manager {
-                base: self.stage.server.url().parse().unwrap(),
-                key: self.stage.server.api_key().clone(),
-                service_key: self.service_key.clone(),
-                other_services: vec!["tracer".into()],
-            }),
+            means: Means {
+                sides: [side(0), side(1)],
+                writes: true,
+                requests: 300,
+                suspended: Some(Secret::new(self.suspended.clone())),
+                signer: Some(Arc::new(Signer::from_pem(self.stage.key.to_pem()).unwrap())),
+                manager: Some(Manager {
+                    base: self.stage.server.url().parse().unwrap(),
+                    key: self.stage.server.api_key().clone(),
+                    service_key: self.service_key.clone(),
+                    other_services: vec!["tracer".into()],
+                }),
+                databases: Vec::new(),
+            },
             inner_names: databases
                 .map(|d| d["database"].as_str().unwrap().to_owned())
                 .collect(),
-            databases: Vec::new(),
         }
     }
 }
@@ -628,7 +630,7 @@ async fn a_product_that_verifies_nothing_is_found_by_all_that_forge() {
         .other_environment_jwks
         .clone_from(&target.recipe.jwks);
     let script = Script::play([Play::json(200, json!({ "databases": {} }))]);
-    target.manager.as_mut().unwrap().base = script.url().parse().unwrap();
+    target.means.manager.as_mut().unwrap().base = script.url().parse().unwrap();
     let outcome = run(&target, &wanted()).await;
     let expected = [
         "JW-01", "JW-02", "JW-03", "JW-04", "JW-16", "JW-17", "JW-18", "JW-21", "JW-24", "JW-25",
@@ -651,8 +653,8 @@ async fn without_a_positive_control_nothing_is_proved() {
     // Only to read, and with nothing to be seen: what cannot be told apart is not proved either.
     let service = Service::serve(sample::router(tenancy(&ground.stage))).await;
     let mut target = ground.target(&service.url());
-    target.writes = false;
-    target.signer = None;
+    target.means.writes = false;
+    target.means.signer = None;
     let outcome = run(&target, &wanted()).await;
     assert!(outcome.findings.is_empty(), "{:#?}", outcome.findings);
     for check in ["JW-08", "JW-09", "JW-10", "JW-11", "JW-22"] {

@@ -10,7 +10,7 @@ use axum::http::Method;
 use axum::response::Response;
 use lerianctl::cli::isolation::fleet::from_manager;
 use lerianctl::isolation::catalogue;
-use lerianctl::isolation::http::{Behind, Outcome, Recipe, Side, Target, run};
+use lerianctl::isolation::http::{Behind, Means, Outcome, Recipe, Side, Target, run};
 use lerianctl::isolation::inventory::{Inventory, Store};
 use lerianctl::link::postgres::{Gate, PostgresEndpoint};
 use lerianctl::secret::Secret;
@@ -77,14 +77,16 @@ impl Ground {
         Target {
             recipe,
             base: url.parse().unwrap(),
-            sides: [side(0), side(1)],
-            writes: true,
-            requests: 10,
-            suspended: None,
-            signer: None,
-            manager: None,
+            means: Means {
+                sides: [side(0), side(1)],
+                writes: true,
+                requests: 10,
+                suspended: None,
+                signer: None,
+                manager: None,
+                databases: Vec::new(),
+            },
             inner_names: Vec::new(),
-            databases: Vec::new(),
         }
     }
 
@@ -264,7 +266,7 @@ async fn a_lost_search_path_and_the_product_s_own_database_are_searched() {
     assert_eq!(unseen.not_searched.len(), 1);
     let seen = ground
         .probe(ground.leaky(&name, leak), |target| {
-            target.databases.push(own);
+            target.means.databases.push(own);
         })
         .await;
     ground
@@ -286,7 +288,7 @@ async fn without_a_positive_control_a_write_is_not_proved() {
     let skipped = |outcome: &Outcome, word: &str| {
         assert!(outcome.skipped[ID].contains(word), "{outcome:#?}");
     };
-    let outcome = ground.clean(|target| target.writes = false).await;
+    let outcome = ground.clean(|target| target.means.writes = false).await;
     skipped(&outcome, "--probe-writes");
     let outcome = ground
         .clean(|target| {

@@ -52,6 +52,7 @@ mod isolation_places;
 mod isolation_pooler;
 mod isolation_rabbitmq;
 mod isolation_rabbitmq_variants;
+mod isolation_recipes;
 mod isolation_redis;
 mod isolation_redis_variants;
 mod isolation_remedies;

@@ -10,18 +10,18 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use lerianctl::isolation::http::Recipe;
 use lerianctl::isolation::mongodb::{self, Address};
 use lerianctl::isolation::rabbitmq::Management;
 use lerianctl::server::{IsolationSettings, ProductProbes};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::middleware_kit::Stage;
 use super::sample_kit::clean;
 use super::server_isolation::{figure, place, private, settings, sql, until, verdict};
-use super::server_kit::{Caller, PATIENCE};
+use super::server_kit::{Caller, PATIENCE, slug};
 use super::support::{Mongo, Rabbit, Sandbox, Server, cluster};
 
 async fn report(caller: &Caller) -> Value {
@@ -67,6 +67,31 @@ async fn product(
     axum::serve(listener, front).await.unwrap();
 }
 
+/// Passes requests on to the Tenant Manager; while `open` is set, it answers anybody.
+async fn gateway(manager: String, open: Arc<AtomicBool>, listener: std::net::TcpListener) {
+    let client = reqwest::Client::new();
+    let front = Router::new().fallback(move |request: Request| {
+        let (client, open) = (client.clone(), Arc::clone(&open));
+        let url = format!("{manager}{}", request.uri());
+        let key = request.headers().get("x-api-key").cloned();
+        async move {
+            if open.load(Ordering::SeqCst) {
+                return axum::Json(json!({ "databases": {} })).into_response();
+            }
+            let mut passed = client.get(url);
+            if let Some(key) = key {
+                passed = passed.header("x-api-key", key);
+            }
+            let answer = passed.send().await.unwrap();
+            let status = axum::http::StatusCode::from_u16(answer.status().as_u16()).unwrap();
+            (status, answer.bytes().await.unwrap()).into_response()
+        }
+    });
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    axum::serve(listener, front).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_product_that_mixes_up_tenants_shows_by_itself() {
     let postgres = tokio::task::spawn_blocking(private).await.unwrap();
@@ -74,6 +99,9 @@ async fn a_product_that_mixes_up_tenants_shows_by_itself() {
     let file = |name: &str| folder.path().join(name);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
+    // Where products reach the Tenant Manager, which is not known before it starts.
+    let front = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = format!("http://{}", front.local_addr().unwrap());
     let probes = ProductProbes {
         products: vec![(Recipe::built_in("sample").unwrap(), base.parse().unwrap())],
         tokens: [file("a.token"), file("b.token")],
@@ -81,6 +109,9 @@ async fn a_product_that_mixes_up_tenants_shows_by_itself() {
         suspended: None,
         writes: true,
         requests: 100,
+        token_key: Some(file("key.pem")),
+        manager: Some((gate.parse().unwrap(), file("service.key"))),
+        databases: vec![postgres.endpoint()],
     };
     let stage = Stage::start_with(|server| {
         server.clusters = vec![cluster("main", &postgres)];
@@ -93,8 +124,15 @@ async fn a_product_that_mixes_up_tenants_shows_by_itself() {
     let caller = &stage.caller;
     let mut tokens = Vec::new();
     for _ in 0..2 {
-        tokens.push(stage.token(&caller.tenant(&["ledger"], "database").await));
+        tokens.push(stage.token(&caller.tenant(&["ledger", "tracer"], "database").await));
     }
+    let open = Arc::new(AtomicBool::new(false));
+    let passing = tokio::spawn(gateway(stage.server.url(), Arc::clone(&open), front));
+    std::fs::write(file("key.pem"), stage.key.to_pem().expose()).unwrap();
+    let body = json!({ "name": slug("ledger"), "role": "service", "services": ["ledger"] });
+    let made = caller.post("/v1/admin/keys", &body).await.expect(201);
+    let service_key = made["key"].as_str().unwrap().to_owned();
+    std::fs::write(file("service.key"), &service_key).unwrap();
     // Without a token nobody can look, and that is no verdict.
     let _ = verdict(caller, "error").await;
     let status = caller.get("/v1/admin/isolation").await.expect(200);
@@ -127,8 +165,25 @@ async fn a_product_that_mixes_up_tenants_shows_by_itself() {
     let _ = until(caller, "probed", done).await;
     let first = report(caller).await;
     assert_eq!(first["findings"].as_array().unwrap().len(), 0, "{first:#}");
-    assert_eq!(came_to(&first, "JW-10"), "holds");
-    assert!(!first.to_string().contains(&tokens[0]));
+    // With the signing key, the product's key and its database, what takes them is tried as well.
+    for id in [
+        "CF-15", "JW-06", "JW-10", "JW-16", "JW-19", "JW-24", "JW-25", "PG-207",
+    ] {
+        assert_eq!(came_to(&first, id), "holds", "{id}: {first:#}");
+    }
+    for secret in [&tokens[0], &service_key] {
+        assert!(!first.to_string().contains(secret.as_str()));
+    }
+
+    // A gateway that asks nobody for a key.
+    open.store(true, Ordering::SeqCst);
+    let _ = verdict(caller, "refuted").await;
+    assert_eq!(came_to(&report(caller).await, "JW-24"), "refuted");
+    open.store(false, Ordering::SeqCst);
+    let _ = until(caller, "closed again", |text| {
+        figure(text, "verdict{verdict=\"refuted\"}") == Some(0.0)
+    })
+    .await;
 
     leaks.store(true, Ordering::SeqCst);
     let _ = verdict(caller, "refuted").await;
@@ -140,6 +195,7 @@ async fn a_product_that_mixes_up_tenants_shows_by_itself() {
     let _ = verdict(caller, "unproven").await;
     assert_eq!(came_to(&report(caller).await, "JW-10"), "unproven");
     serving.abort();
+    passing.abort();
     stage.server.stop();
 }
 
@@ -299,6 +355,31 @@ fn flags_that_belong_together_are_told_at_the_start() {
                 "--isolation-recipe sample --isolation-product-url http://h.example {tokens} b.token"
             ),
             "isolation.product_url",
+        ),
+        (
+            format!(
+                "--isolation-recipe sample {tokens} b.token --isolation-token-key-file a.token"
+            ),
+            "token.key_unusable",
+        ),
+        (
+            format!(
+                "--isolation-recipe sample {tokens} b.token --isolation-service-key-file api.key"
+            ),
+            "--isolation-server",
+        ),
+        (
+            format!(
+                "--isolation-recipe sample {tokens} b.token --isolation-service-key-file api.key \
+                 --isolation-server http://h.example"
+            ),
+            "isolation.product_url",
+        ),
+        (
+            format!(
+                "--isolation-recipe sample {tokens} b.token --isolation-product-database-url-file postgres.url"
+            ),
+            "--isolation-probe-writes",
         ),
         (
             "--isolation-baseline a.token".to_owned(),

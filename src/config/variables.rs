@@ -388,6 +388,9 @@ pub const SERVER_AUTH_ADDRESS: &str = "LERIANCTL_SERVER_AUTH_ADDRESS";
 pub const SERVER_ISOLATION_EVERY: &str = "LERIANCTL_SERVER_ISOLATION_EVERY";
 /// Variable with the login that checks isolation.
 pub const SERVER_ISOLATION_POSTGRES_URL: &str = "LERIANCTL_SERVER_ISOLATION_POSTGRES_URL";
+/// Variable with the database of a product that these checks probe.
+pub const SERVER_ISOLATION_PRODUCT_DATABASE_URL: &str =
+    "LERIANCTL_SERVER_ISOLATION_PRODUCT_DATABASE_URL";
 
 /// Every variable of `lerianctl server …`.
 pub const SERVER_VARIABLES: &[ServerVariable] = &[
@@ -434,6 +437,10 @@ pub const SERVER_VARIABLES: &[ServerVariable] = &[
     server(
         SERVER_ISOLATION_POSTGRES_URL,
         "postgres:// URL of the login for these checks; --isolation-postgres-url-file wins",
+    ),
+    server(
+        SERVER_ISOLATION_PRODUCT_DATABASE_URL,
+        "postgres:// URL of the probed product's own database; --isolation-product-database-url-file wins",
     ),
 ];
 

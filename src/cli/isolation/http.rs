@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::cli::failure::{Failure, Kind};
 use crate::cli::invocation::Invocation;
-use crate::isolation::http::{Manager, Plan, Recipe, Side, Signer, Target};
+use crate::isolation::http::{Manager, Means, Plan, Recipe, Side, Signer, Target};
 use crate::isolation::inventory::Inventory;
 use crate::secret::Secret;
 
@@ -125,18 +125,8 @@ impl HttpArgs {
             None => Ok(None),
         };
         let suspended = read(&self.suspended_token_file, "the suspended tenant's token")?;
-        let signer = read(&self.token_key_file, "the signing key")?
-            .map(|pem| Signer::from_pem(&pem))
-            .transpose()
-            .map_err(|reason| {
-                Failure::new(
-                    Kind::Usage,
-                    "token.key_unusable",
-                    "the signing key cannot be used",
-                )
-                .cause(reason)
-            })?
-            .map(Arc::new);
+        let signer = self.token_key_file.as_deref();
+        let signer = signer.map(|path| signer_of(run, path)).transpose()?;
         // Without a Tenant Manager its check is left out, and says so.
         let service_key = read(&self.service_key_file, "the product's key")?;
         let manager = match run.config()?.server()? {
@@ -155,15 +145,17 @@ impl HttpArgs {
                 self.product_url.as_ref(),
                 self.jwks.as_ref(),
             )?,
-            sides,
-            writes: self.probe_writes,
-            requests: self.http_requests,
-            suspended,
-            signer,
-            manager: manager.filter(|manager| !manager.key.is_empty()),
-            databases: super::check::operators(run, &self.product_database_url_file)?,
+            means: Means {
+                sides,
+                writes: self.probe_writes,
+                requests: self.http_requests,
+                suspended,
+                signer,
+                manager: manager.filter(|manager| !manager.key.is_empty()),
+                databases: super::check::operators(run, &self.product_database_url_file)?,
+            },
         };
-        refuse_one_tenant(&plan.sides)?;
+        refuse_one_tenant(&plan.means.sides)?;
         Ok(plan.targets(inventory))
     }
 
@@ -194,6 +186,20 @@ impl HttpArgs {
         };
         side_of(at, token, &self.recipe_variable)
     }
+}
+
+/// Reads the key that signs tokens on a test deployment.
+pub fn signer_of(run: &Invocation, path: &Path) -> Result<Arc<Signer>, Failure> {
+    let pem = run.read_secret(path, "the signing key")?;
+    let signer = Signer::from_pem(&pem).map_err(|reason| {
+        Failure::new(
+            Kind::Usage,
+            "token.key_unusable",
+            "the signing key cannot be used",
+        )
+        .cause(reason)
+    })?;
+    Ok(Arc::new(signer))
 }
 
 /// What the tokens are called in messages.
@@ -251,7 +257,7 @@ pub fn products(
                 .parse()
                 .map_err(|error| unusable(name, &error))?,
         };
-        refuse_plain(&base)?;
+        refuse_plain(&base, "the tenants' tokens")?;
         products.push((recipe, base));
     }
     Ok(products)
@@ -285,8 +291,8 @@ fn unusable(name: &str, reason: &dyn std::fmt::Display) -> Failure {
     .cause(reason)
 }
 
-/// Tokens go over the wire: only this machine may be reached without encryption.
-fn refuse_plain(base: &Url) -> Result<(), Failure> {
+/// Secrets go over the wire: only this machine may be reached without encryption.
+pub fn refuse_plain(base: &Url, what: &str) -> Result<(), Failure> {
     let loopback = match base.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -300,9 +306,9 @@ fn refuse_plain(base: &Url) -> Result<(), Failure> {
         Kind::Usage,
         "isolation.product_url",
         format!(
-            "`{}` is not encrypted, and the tenants' tokens would go there",
+            "`{}` is not encrypted, and {what} would go there",
             base.origin().ascii_serialization()
         ),
     )
-    .hint("use https://, or forward a port of this machine to the product"))
+    .hint("use https://, or forward a port of this machine to it"))
 }

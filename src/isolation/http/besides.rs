@@ -37,20 +37,59 @@ async fn files(session: &mut Session<'_>) {
     for at in with_file {
         let template = session.collection(at).file.clone().unwrap_or_default();
         for (me, other) in DIRECTIONS {
-            for id in session.only_of(other, at).into_iter().take(FEW) {
+            let made: Vec<String> = session.made_by(other, at).map(|m| m.id.clone()).collect();
+            let mut ids: Vec<String> = session.only_of(other, at).into_iter().collect();
+            ids.sort_by_key(|id| !made.contains(id));
+            let (before, mut without) = (tried, Vec::new());
+            for id in ids.into_iter().take(FEW) {
+                let ours = made.contains(&id);
                 let mut values = session.tenants[other].values.clone();
                 values.insert("id".into(), id);
                 let Some(path) = filled(&template, &values) else {
                     continue;
                 };
+                if ours {
+                    there(session, other, at, &path).await;
+                }
                 match file(session, (me, other), &path, &template).await {
                     Ok(()) => tried += 1,
+                    // Not everything that a tenant has needs to have its file.
+                    Err(reason) if !ours && reason.starts_with(OWNER) => without.push(reason),
                     Err(reason) => unclear.push(reason),
                 }
+            }
+            if tried == before {
+                unclear.extend(without);
             }
         }
     }
     conclude(session, ID, tried, unclear).await;
+}
+
+/// How a reason begins that is no other's fault.
+const OWNER: &str = "the owner itself is answered";
+
+/// Waits for the file of what was made, where that comes later.
+async fn there(session: &Session<'_>, side: usize, at: usize, path: &str) {
+    let collection = session.collection(at);
+    if collection.later.is_none() {
+        return;
+    }
+    for _ in 0..steps(collection.later_seconds) {
+        if session
+            .get(side, path)
+            .await
+            .is_ok_and(|answer| answer.is_ok())
+        {
+            return;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+/// Looks in so many seconds.
+fn steps(seconds: u32) -> u64 {
+    u64::from(seconds) * 1000 / 200
 }
 
 async fn file(
@@ -61,13 +100,13 @@ async fn file(
 ) -> Result<(), String> {
     let control = session.get(other, path).await?;
     if !control.is_ok() {
-        return Err(format!("the owner itself is answered {}", control.words()));
+        return Err(format!("{OWNER} {}", control.words()));
     }
     let foreign = session.get(me, path).await?;
     let nobody = session.get_as(None, me, path).await?;
     let control = session.get(other, path).await?;
     if !control.is_ok() {
-        return Err(format!("the owner itself is answered {}", control.words()));
+        return Err(format!("{OWNER} {}", control.words()));
     }
     let object = format!("GET {template}");
     for (answer, whose) in [(foreign, "the other tenant's token"), (nobody, "no token")] {
@@ -96,7 +135,7 @@ async fn later(session: &mut Session<'_>) {
             .outcome
             .skip(ID, "the recipe names nothing that comes `later`");
     }
-    if !session.target.writes {
+    if !session.target.means.writes {
         return session.outcome.skip(ID, NO_WRITES);
     }
     let (mut tried, mut unclear) = (0, Vec::new());
@@ -122,6 +161,7 @@ async fn arrives(
     let of = |side: usize| {
         let mut values = session.tenants[side].values.clone();
         values.insert("marker".into(), made.marker.clone());
+        values.insert("id".into(), made.id.clone());
         filled(&template, &values)
     };
     let paths = (of(other), of(me));
@@ -130,8 +170,7 @@ async fn arrives(
         collection.later_seconds
     ));
     if let (Some(own), Some(mine)) = paths {
-        let steps = u64::from(collection.later_seconds) * 1000 / 200;
-        for _ in 0..=steps {
+        for _ in 0..=steps(collection.later_seconds) {
             let shown = session.get(other, &own).await;
             if shown.is_ok_and(|answer| answer.is_ok() && answer.body.contains(&made.marker)) {
                 outcome = Ok(());
@@ -163,7 +202,7 @@ async fn audit(session: &mut Session<'_>) {
             .outcome
             .skip(ID, "the recipe names no `audit-verify`");
     };
-    if !session.target.writes || session.collection(0).create.is_none() {
+    if !session.target.means.writes || session.collection(0).create.is_none() {
         return session.outcome.skip(ID, NO_WRITES);
     }
     let (mut tried, mut unclear) = (0, Vec::new());
@@ -212,12 +251,40 @@ async fn chain(
 
 /// Returns the answer of a verification, and how many records it went through.
 async fn verified(session: &Session<'_>, side: usize, path: &str) -> Result<(String, u64), String> {
-    let key = session.target.recipe.audit_count.as_str();
-    let answer = session.get(side, path).await?;
+    let recipe = &session.target.recipe;
+    let key = recipe.audit_count.as_str();
+    let mut before = String::new();
+    let mut path = path.to_owned();
+    if let Some(events) = &recipe.audit_events {
+        let answer = session.get(side, events).await?;
+        if !answer.is_ok() {
+            return Err(format!("GET {events} is answered {}", answer.words()));
+        }
+        let body = answer.json();
+        let records = match body.get(&recipe.audit_items) {
+            Some(Value::Array(records)) => records.as_slice(),
+            Some(Value::Null) => &[],
+            _ => {
+                return Err(format!(
+                    "GET {events} is answered with no list of `{}`",
+                    recipe.audit_items
+                ));
+            }
+        };
+        let Some(newest) = records.first() else {
+            return Ok((answer.body, 0));
+        };
+        let id = newest.get(&recipe.audit_id).and_then(Value::as_str);
+        let id = id.ok_or_else(|| format!("a record of {events} has no `{}`", recipe.audit_id))?;
+        let values = [("id".to_owned(), id.to_owned())].into();
+        path = filled(&path, &values).ok_or("`audit-verify` holds more than `{id}`")?;
+        before = answer.body;
+    }
+    let answer = session.get(side, &path).await?;
     if !answer.is_ok() {
         return Err(format!("GET {path} is answered {}", answer.words()));
     }
     let count = answer.json().get(key).and_then(Value::as_u64);
     let count = count.ok_or_else(|| format!("GET {path} is answered without a number `{key}`"))?;
-    Ok((answer.body, count))
+    Ok((before + &answer.body, count))
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::forge::Signer;
 use super::writes::{self, Behind};
-use super::{Manager, Recipe, Side, Target};
+use super::{Manager, Means, Recipe, Side, Target};
 use crate::isolation::model::Check;
 use crate::isolation::report::{Control, ControlState};
 use crate::link::postgres::Gate;
@@ -134,19 +134,21 @@ fn target(url: &str, ids: &[String]) -> Option<Target> {
     Some(Target {
         recipe,
         base: url.parse().ok()?,
-        sides: [side(&ids[0])?, side(&ids[1])?],
-        writes: true,
-        requests: REQUESTS,
-        suspended: Some(token(&ids[2])),
-        signer: Some(Arc::new(signer)),
-        manager: Some(Manager {
-            base: url.parse().ok()?,
-            key: Secret::new("glass"),
-            service_key: Some(Secret::new("glass")),
-            other_services: vec!["tracer".into()],
-        }),
+        means: Means {
+            sides: [side(&ids[0])?, side(&ids[1])?],
+            writes: true,
+            requests: REQUESTS,
+            suspended: Some(token(&ids[2])),
+            signer: Some(Arc::new(signer)),
+            manager: Some(Manager {
+                base: url.parse().ok()?,
+                key: Secret::new("glass"),
+                service_key: Some(Secret::new("glass")),
+                other_services: vec!["tracer".into()],
+            }),
+            databases: Vec::new(),
+        },
         inner_names: Vec::new(),
-        databases: Vec::new(),
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn run(session: &mut Session<'_>) {
     );
     let (this, only, paths) = (&*session, &only, &paths);
     let (mixed_up, given, broken) = (&mixed, &given_up, &failed);
-    stream::iter(0..session.target.requests)
+    stream::iter(0..session.target.means.requests)
         .map(|number| async move {
             let side = (number % 2) as usize;
             let mut random = StdRng::seed_from_u64(u64::from(number));
@@ -84,7 +84,7 @@ pub(super) async fn run(session: &mut Session<'_>) {
         .buffer_unordered(WORKERS)
         .collect::<()>()
         .await;
-    let total = u64::from(session.target.requests);
+    let total = u64::from(session.target.means.requests);
     let (given_up, failed) = (given_up.into_inner(), failed.into_inner());
     let answered = total - given_up - failed;
     let object = format!("GET {}", session.collection(0).list);

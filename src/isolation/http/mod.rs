@@ -28,7 +28,7 @@ pub use control::run as run_control;
 pub use forge::Signer;
 pub use outcome::Outcome;
 pub use plan::Plan;
-pub use recipe::{Collection, Recipe, VERSION};
+pub use recipe::{Collection, Recipe, Upload, VERSION};
 pub use writes::Behind;
 
 use super::model::Check;
@@ -45,6 +45,15 @@ pub struct Target {
     pub recipe: Recipe,
     /// Where it is.
     pub base: Url,
+    /// What it is probed with.
+    pub means: Means,
+    /// Names that no refusal may give away: hosts, databases, schemas, logins.
+    pub inner_names: Vec<String>,
+}
+
+/// What products are probed with.
+#[derive(Debug, Clone)]
+pub struct Means {
     /// The two tenants.
     pub sides: [Side; 2],
     /// Whether resources may be made, and removed again.
@@ -57,9 +66,7 @@ pub struct Target {
     pub signer: Option<Arc<Signer>>,
     /// The Tenant Manager.
     pub manager: Option<Manager>,
-    /// Names that no refusal may give away: hosts, databases, schemas, logins.
-    pub inner_names: Vec<String>,
-    /// Databases of the product itself, where nothing of a tenant may land.
+    /// Databases of the products themselves, where nothing of a tenant may land.
     pub databases: Vec<PostgresEndpoint>,
 }
 

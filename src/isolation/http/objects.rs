@@ -156,7 +156,7 @@ async fn other_places(session: &mut Session<'_>) {
                 Err(reason) => unclear.push(format!("query `{name}`: {reason}")),
             }
         }
-        if session.target.writes && session.collection(0).create.is_some() {
+        if session.target.means.writes && session.collection(0).create.is_some() {
             let marker = format!("lerianctl-probe-{}", Uuid::new_v4().simple());
             let field = Some(("tenantId", id.as_str()));
             if let Ok(answer) = session.post(me, 0, &marker, None, field).await
@@ -292,6 +292,9 @@ async fn delete_foreign(session: &mut Session<'_>, (me, other): (usize, usize), 
     let Some(made) = session.made_by(other, at).next().cloned() else {
         return false;
     };
+    if !session.collection(at).removable {
+        return false;
+    }
     let Some(path) = session.path_of(other, at, &made.id) else {
         return false;
     };
@@ -398,7 +401,7 @@ async fn idempotency(session: &mut Session<'_>) {
             .outcome
             .skip("JW-12", "the recipe makes no resource");
     }
-    if !session.target.writes {
+    if !session.target.means.writes {
         return session.outcome.skip("JW-12", NO_WRITES);
     }
     let (mut tried, mut unclear) = (0, Vec::new());
@@ -492,7 +495,7 @@ async fn manager(session: &mut Session<'_>) {
     if !session.wants("JW-24") {
         return;
     }
-    let Some(manager) = session.target.manager.clone() else {
+    let Some(manager) = session.target.means.manager.clone() else {
         return session
             .outcome
             .skip("JW-24", "no Tenant Manager is known here (--server)");
@@ -553,7 +556,7 @@ async fn key_scope(session: &mut Session<'_>) {
     if !session.wants(ID) {
         return;
     }
-    let manager = session.target.manager.clone();
+    let manager = session.target.means.manager.clone();
     let Some((manager, key)) = manager.and_then(|m| Some((m.clone(), m.service_key?))) else {
         let reason = "no key of the product itself was given (--service-key-file)";
         return session.outcome.skip(ID, reason);

@@ -47,6 +47,16 @@ pub struct Recipe {
     /// Key of that answer with the number of records it went through.
     #[serde(default = "checked")]
     pub audit_count: String,
+    /// Path that lists the records of the chain, newest first, where `audit_verify` holds `{id}`: up to
+    /// which record it goes.
+    #[serde(default)]
+    pub audit_events: Option<String>,
+    /// Key of the array in that list.
+    #[serde(default = "items")]
+    pub audit_items: String,
+    /// Key of the id in a record.
+    #[serde(default = "id")]
+    pub audit_id: String,
     /// Collections; the first is the one that tokens are tried on.
     pub collection: Vec<Collection>,
 }
@@ -67,10 +77,20 @@ pub struct Collection {
     /// Key of the id in a resource.
     #[serde(default = "id")]
     pub id: String,
-    /// Body that creates a resource, as JSON; `{marker}` is a text that no other has. Without it
-    /// nothing is made.
+    /// Body that creates a resource, as JSON; `{marker}` is a text that no other has, `{cpf}` a
+    /// taxpayer's number that is well formed, `{name}` the id of a resource of an earlier collection.
+    /// Without it nothing is made.
     #[serde(default)]
     pub create: Option<String>,
+    /// File that is sent along; the body is sent as the fields of a form then.
+    #[serde(default)]
+    pub upload: Option<Upload>,
+    /// Earlier collection whose resource lends its marker to what is made from it.
+    #[serde(default)]
+    pub marked_by: Option<String>,
+    /// Whether DELETE removes one.
+    #[serde(default = "yes")]
+    pub removable: bool,
     /// Query that filters a list by `{marker}`.
     #[serde(default)]
     pub filter: Option<String>,
@@ -80,7 +100,7 @@ pub struct Collection {
     /// Path of the file of one, with `{id}`.
     #[serde(default)]
     pub file: Option<String>,
-    /// Path whose answer holds `{marker}` some time after a resource with it was made.
+    /// Path whose answer holds `{marker}` some time after a resource with it was made; may hold `{id}`.
     #[serde(default)]
     pub later: Option<String>,
     /// How long that may take.
@@ -89,6 +109,22 @@ pub struct Collection {
     /// Key of a list's answer with the place of the next page, sent back as query `cursor`.
     #[serde(default)]
     pub cursor: Option<String>,
+}
+
+/// A file of a form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Upload {
+    /// Name of its field.
+    pub field: String,
+    /// Name of the file.
+    pub name: String,
+    /// What is in it, with `{marker}`.
+    pub content: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn checked() -> String {
@@ -120,7 +156,11 @@ impl Recipe {
         if recipe.collection.is_empty() {
             return Err("it has no [[collection]]".into());
         }
-        for collection in &recipe.collection {
+        let chain = recipe.audit_verify.as_deref().unwrap_or_default();
+        if recipe.audit_events.is_some() != chain.contains("{id}") {
+            return Err("`audit-events` goes with an `audit-verify` that holds `{id}`".into());
+        }
+        for (at, collection) in recipe.collection.iter().enumerate() {
             if !collection.list.starts_with('/') || !collection.one.contains("{id}") {
                 return Err(format!(
                     "collection `{}`: `list` begins with `/`, and `one` holds `{{id}}`",
@@ -132,7 +172,19 @@ impl Recipe {
                 serde_json::from_str::<serde_json::Value>(&filled).map_err(|error| {
                     format!("`create` of `{}` is no JSON: {error}", collection.name)
                 })?;
-                if !body.contains("{marker}") {
+                let lends = |other: &Collection| {
+                    collection.marked_by.as_ref() == Some(&other.name)
+                        && other.create.is_some()
+                        && other.marked_by.is_none()
+                };
+                if collection.marked_by.is_some() {
+                    if !recipe.collection[..at].iter().any(lends) {
+                        return Err(format!(
+                            "`marked-by` of `{}` names no earlier collection that makes something",
+                            collection.name
+                        ));
+                    }
+                } else if !body.contains("{marker}") {
                     return Err(format!(
                         "`create` of `{}` has no `{{marker}}`",
                         collection.name
@@ -201,6 +253,13 @@ mod tests {
         ] {
             assert!(Recipe::parse(&good.replace(from, to)).is_err(), "{from}");
         }
+        let good = include_str!("recipes/reporter.toml");
+        assert!(
+            Recipe::parse(&good.replace("marked-by = \"template\"", "marked-by = \"x\"")).is_err()
+        );
+        assert!(Recipe::parse(&good.replace("marked-by = \"template\"\n", "")).is_err());
+        let good = include_str!("recipes/tracer.toml");
+        assert!(Recipe::parse(&good.replace("/{id}/verify", "/verify")).is_err());
     }
 
     #[test]

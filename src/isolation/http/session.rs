@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::forge::Parts;
-use super::recipe::{Collection, filled};
+use super::recipe::{Collection, Upload, filled};
 use super::talk::{Answer, Extra, Talk};
 use super::{Outcome, Target};
 use crate::isolation::catalogue::known;
@@ -44,6 +44,26 @@ pub(super) struct Session<'a> {
     wanted: BTreeSet<&'static str>,
 }
 
+/// Returns a taxpayer's number of Brazil with its two check digits.
+fn cpf(random: [u8; 9]) -> String {
+    let mut digits: Vec<u32> = random.iter().map(|byte| u32::from(byte % 10)).collect();
+    // Eleven times one digit is well formed and no number.
+    digits[0] = (digits[1] + 1) % 10;
+    while digits.len() < 11 {
+        let weights = (2..=u32::try_from(digits.len()).unwrap_or_default() + 1).rev();
+        let sum: u32 = digits
+            .iter()
+            .zip(weights)
+            .map(|(digit, weight)| digit * weight)
+            .sum();
+        digits.push(match sum % 11 {
+            0 | 1 => 0,
+            rest => 11 - rest,
+        });
+    }
+    digits.iter().map(u32::to_string).collect()
+}
+
 /// Both directions: who asks, and whose things.
 pub(super) const DIRECTIONS: [(usize, usize); 2] = [(0, 1), (1, 0)];
 
@@ -55,7 +75,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self, String> {
         let talk = Talk::new(&target.base)?;
         let tenant = |at: usize| {
-            let side = &target.sides[at];
+            let side = &target.means.sides[at];
             let parts = Parts::of(&side.token)?;
             let mut values = side.variables.clone();
             values.insert("tenant".into(), side.id());
@@ -92,7 +112,7 @@ impl<'a> Session<'a> {
     async fn look(&mut self) -> Result<(), String> {
         for at in 0..self.target.recipe.collection.len() {
             for side in 0..2 {
-                if self.target.writes && self.collection(at).create.is_some() {
+                if self.target.means.writes && self.collection(at).create.is_some() {
                     match self.make(side, at, None).await {
                         Ok(made) => {
                             let name = self.collection(at).name.clone();
@@ -140,6 +160,7 @@ impl<'a> Session<'a> {
                 })
                 .collect(),
             body: None,
+            upload: None,
         }
     }
 
@@ -228,9 +249,23 @@ impl<'a> Session<'a> {
         at: usize,
         key: Option<&str>,
     ) -> Result<Made, String> {
-        let marker = format!("lerianctl-probe-{}", hex(&random_bytes::<8>()));
+        let marker = self.marker(side, at)?;
         let answer = self.post(side, at, &marker, key, None).await?;
         self.made_of(side, at, &marker, &answer)
+    }
+
+    /// Returns what tells a resource from all others.
+    fn marker(&self, side: usize, at: usize) -> Result<String, String> {
+        let Some(lender) = &self.collection(at).marked_by else {
+            return Ok(format!("lerianctl-probe-{}", hex(&random_bytes::<8>())));
+        };
+        let mut collections = self.target.recipe.collection.iter();
+        let lender = collections.position(|collection| collection.name == *lender);
+        let made = lender.and_then(|at| self.made_by(side, at).next());
+        made.map(|made| made.marker.clone()).ok_or_else(|| {
+            let (name, whose) = (&self.collection(at).name, &self.tenants[side].name);
+            format!("a probe {name} of {whose} needs what it is made from, which could not be made")
+        })
     }
 
     pub(super) async fn post(
@@ -243,8 +278,15 @@ impl<'a> Session<'a> {
     ) -> Result<Answer, String> {
         let collection = self.collection(at);
         let template = collection.create.as_deref().unwrap_or("{}");
-        let mut body: Value = serde_json::from_str(&template.replace("{marker}", marker))
-            .map_err(|error| format!("`create` is no JSON: {error}"))?;
+        let mut text = template
+            .replace("{marker}", marker)
+            .replace("{cpf}", &cpf(random_bytes()));
+        for (name, value) in &self.tenants[side].values {
+            let quoted = Value::from(value.as_str()).to_string();
+            text = text.replace(&format!("{{{name}}}"), quoted.trim_matches('"'));
+        }
+        let mut body: Value =
+            serde_json::from_str(&text).map_err(|error| format!("`create` is no JSON: {error}"))?;
         if let (Some((name, value)), Some(body)) = (field, body.as_object_mut()) {
             body.insert(name.to_owned(), value.into());
         }
@@ -253,6 +295,10 @@ impl<'a> Session<'a> {
             .ok_or_else(|| format!("`{}` needs an id that is not known", collection.list))?;
         let mut extra = self.extra(side);
         extra.body = Some(body);
+        extra.upload = collection.upload.clone().map(|upload| Upload {
+            content: upload.content.replace("{marker}", marker),
+            ..upload
+        });
         if let (Some(key), Some(header)) = (key, &self.target.recipe.idempotency_header) {
             extra.headers.push((header.clone(), key.to_owned()));
         }
@@ -293,6 +339,12 @@ impl<'a> Session<'a> {
 
     /// Removes one.
     pub(super) async fn remove(&mut self, made: &Made) {
+        if !self.collection(made.collection).removable {
+            let name = &self.tenants[made.side].name;
+            let left = format!("{} of {name}", made.path);
+            self.outcome.left_behind.push(left);
+            return;
+        }
         let (authorization, extra) = (
             &self.tenants[made.side].authorization,
             self.extra(made.side),
@@ -373,5 +425,29 @@ impl<'a> Session<'a> {
             return;
         }
         self.outcome.findings.push(finding);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_its_check_digits() {
+        // The example that stands in the documentation of Midaz, and one with a check digit of 0.
+        assert_eq!(cpf([9, 1, 3, 1, 5, 0, 2, 6, 0])[1..9], *"13150260");
+        let valid = |text: &str| {
+            let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
+            [9, 10].iter().all(|&at| {
+                let sum: usize = (0..at).map(|i| digits[i] as usize * (at + 1 - i)).sum();
+                let digit = sum * 10 % 11 % 10;
+                digits[at] as usize == digit
+            })
+        };
+        assert!(valid("91315026015"), "the test itself");
+        for first in 0..=255 {
+            let number = cpf([first, 7, 0, 9, 3, first / 2, 1, 5, first / 3]);
+            assert!(number.len() == 11 && valid(&number), "{number}");
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! Requests and answers. Nothing is followed, kept or repeated.
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
+use super::recipe::Upload;
 use crate::link::tls;
+use crate::secret::{hex, random_bytes};
 
 /// Longest answer that is read.
 const BODY: usize = 4 * 1024 * 1024;
@@ -55,6 +58,38 @@ impl Answer {
 pub(super) struct Extra {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Option<Value>,
+    /// A file that goes along; the body is sent as fields of a form then.
+    pub(super) upload: Option<Upload>,
+}
+
+/// Returns a form with a file, and its type.
+fn form(body: &Value, upload: &Upload) -> (String, String) {
+    let boundary = format!("lerianctl-{}", hex(&random_bytes::<16>()));
+    let name = |text: &str| {
+        text.replace('\r', "%0D")
+            .replace('\n', "%0A")
+            .replace('"', "%22")
+    };
+    let mut text = String::new();
+    for (field, value) in body.as_object().into_iter().flatten() {
+        let plain = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let _ = write!(
+            text,
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{plain}\r\n",
+            name(field)
+        );
+    }
+    let _ = write!(
+        text,
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{}\"\r\nContent-Type: \
+         application/octet-stream\r\n\r\n{}\r\n--{boundary}--\r\n",
+        name(&upload.field),
+        name(&upload.name),
+        upload.content
+    );
+    (format!("multipart/form-data; boundary={boundary}"), text)
 }
 
 /// A way to one server.
@@ -113,9 +148,14 @@ impl Talk {
         for (name, value) in &extra.headers {
             request = request.header(name, value);
         }
-        if let Some(body) = &extra.body {
-            request = request.json(body);
-        }
+        request = match (&extra.body, &extra.upload) {
+            (Some(body), Some(upload)) => {
+                let (kind, form) = form(body, upload);
+                request.header(CONTENT_TYPE, kind).body(form)
+            }
+            (Some(body), None) => request.json(body),
+            (None, _) => request,
+        };
         // Without the URL: it is said elsewhere.
         let failed = |error: reqwest::Error| {
             let what = if error.is_timeout() {

@@ -49,7 +49,7 @@ fn judge(answer: &Answer) -> Verdict {
 pub(super) async fn run(session: &mut Session<'_>) {
     unsigned_and_forged(session).await;
     without_authorization(session).await;
-    if session.target.signer.is_some() {
+    if session.target.means.signer.is_some() {
         signed(session).await;
     } else {
         for id in SIGNED {
@@ -167,7 +167,7 @@ async fn without_authorization(session: &mut Session<'_>) {
 
 /// Probes with tokens that are signed as the good ones are.
 async fn signed(session: &mut Session<'_>) {
-    let signer = session.target.signer.clone();
+    let signer = session.target.means.signer.clone();
     let Some(signer) = signer else { return };
     let (a, b) = (
         session.tenants[0].parts.clone(),
@@ -485,7 +485,7 @@ async fn suspended(session: &mut Session<'_>) {
     if !session.wants("JW-20") {
         return;
     }
-    let Some(token) = &session.target.suspended else {
+    let Some(token) = &session.target.means.suspended else {
         let reason = "no token of a suspended tenant was given (--suspended-token-file)";
         return session.outcome.skip("JW-20", reason);
     };

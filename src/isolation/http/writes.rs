@@ -55,12 +55,16 @@ pub(super) async fn run(session: &mut Session<'_>, behind: &Behind<'_>) {
         return;
     }
     let collections: Vec<usize> = (0..session.target.recipe.collection.len())
-        .filter(|at| session.collection(*at).create.is_some())
+        .filter(|at| {
+            let collection = session.collection(*at);
+            // What has its marker from another is told from that by none of its rows.
+            collection.create.is_some() && collection.marked_by.is_none()
+        })
         .collect();
     if collections.is_empty() {
         return session.outcome.skip(ID, "the recipe makes no resource");
     }
-    if !session.target.writes {
+    if !session.target.means.writes {
         return session.outcome.skip(ID, NO_WRITES);
     }
     let (mut places, mut unclear) = (Vec::new(), Vec::new());
@@ -297,7 +301,7 @@ fn of_nobody(
     behind: &Behind<'_>,
 ) -> (Vec<Place>, Vec<(String, &'static str)>) {
     let mut missing = Vec::new();
-    if session.target.databases.is_empty() {
+    if session.target.means.databases.is_empty() {
         let product = &session.target.recipe.product;
         missing.push((
             format!("the database of {product} itself"),
@@ -305,7 +309,7 @@ fn of_nobody(
         ));
     }
     let mut wanted: Vec<(String, PostgresEndpoint)> = Vec::new();
-    let own = session.target.databases.iter().cloned();
+    let own = session.target.means.databases.iter().cloned();
     wanted.extend(own.map(|endpoint| (endpoint.address(), endpoint)));
     let service = &session.target.recipe.service;
     let of_service = || behind.stores.iter().filter(|s| serves(s, service));

@@ -60,7 +60,7 @@ pub(super) async fn probe(
                 why: format!("{place} at {}: remove it by hand", target.recipe.product),
             });
         }
-        if !target.writes {
+        if !target.means.writes {
             not_tested.insert(NotTested {
                 what: format!(
                     "what {} does with resources that are made",
@@ -97,7 +97,7 @@ fn absorb(control: &mut Control, own: Control, settings: &Settings) {
 pub(super) fn tenants(inventory: &Inventory, settings: &Settings) -> Vec<String> {
     let mut names: BTreeSet<String> = inventory.tenants().into_iter().collect();
     for target in &settings.http {
-        names.extend(target.sides.iter().map(|side| side.name.clone()));
+        names.extend(target.means.sides.iter().map(|side| side.name.clone()));
     }
     names.into_iter().collect()
 }

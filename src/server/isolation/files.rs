@@ -1,16 +1,18 @@
 //! Files that are read anew before each check, because somebody may have changed them meanwhile:
-//! waivers, the baseline, the tokens of the tenants that may be probed.
+//! waivers, the baseline, the tokens of the tenants that may be probed, the keys of these probes.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use url::Url;
 
-use crate::isolation::http::{Plan, Recipe, Side};
+use crate::isolation::http::{Manager, Means, Plan, Recipe, Side, Signer};
 use crate::isolation::model::Finding;
 use crate::isolation::report::Isolation;
 use crate::isolation::verdict::{Waivers, contradictions};
+use crate::link::postgres::PostgresEndpoint;
 use crate::secret::Secret;
 
 /// Largest file of waivers in bytes.
@@ -35,6 +37,12 @@ pub struct ProductProbes {
     pub writes: bool,
     /// Requests for the check under load.
     pub requests: u32,
+    /// File with the key that signs tokens, on a test deployment.
+    pub token_key: Option<PathBuf>,
+    /// Where products reach the Tenant Manager, and the file with the key that they have there.
+    pub manager: Option<(Url, PathBuf)>,
+    /// Databases of the products themselves, where nothing of a tenant may land.
+    pub databases: Vec<PostgresEndpoint>,
 }
 
 impl ProductProbes {
@@ -48,15 +56,17 @@ impl ProductProbes {
         };
         let plan = Plan {
             products: self.products.clone(),
-            sides: [side(0)?, side(1)?],
-            writes: self.writes,
-            requests: self.requests,
-            suspended: self.suspended.as_deref().map(token).transpose()?,
-            signer: None,
-            manager: None,
-            databases: Vec::new(),
+            means: Means {
+                sides: [side(0)?, side(1)?],
+                writes: self.writes,
+                requests: self.requests,
+                suspended: self.suspended.as_deref().map(token).transpose()?,
+                signer: self.token_key.as_deref().map(signer).transpose()?,
+                manager: self.manager.as_ref().map(manager).transpose()?,
+                databases: self.databases.clone(),
+            },
         };
-        if Side::are_one(&plan.sides) {
+        if Side::are_one(&plan.means.sides) {
             return Err("both tokens of the products' probes are of the same tenant".into());
         }
         Ok(plan)
@@ -78,8 +88,29 @@ fn text(path: &Path, most: u64, what: &str) -> Result<String, String> {
 }
 
 fn token(path: &Path) -> Result<Secret, String> {
-    let text = Secret::new(text(path, TOKEN_BYTES, "the token")?);
+    secret(path, "the token")
+}
+
+fn secret(path: &Path, what: &str) -> Result<Secret, String> {
+    let text = Secret::new(text(path, TOKEN_BYTES, what)?);
     Ok(Secret::new(text.expose().trim_end()))
+}
+
+fn signer(path: &Path) -> Result<Arc<Signer>, String> {
+    let failed = |reason| format!("the signing key in `{}`: {reason}", path.display());
+    let pem = secret(path, "the signing key")?;
+    Signer::from_pem(&pem).map(Arc::new).map_err(failed)
+}
+
+/// The product's own key is one that is accepted, for what is the product's.
+fn manager((base, path): &(Url, PathBuf)) -> Result<Manager, String> {
+    let key = secret(path, "the product's key")?;
+    Ok(Manager {
+        base: base.clone(),
+        key: key.clone(),
+        service_key: Some(key),
+        other_services: Vec::new(),
+    })
 }
 
 /// Reads a file of waivers.
