@@ -46,6 +46,7 @@ mod isolation_http;
 mod isolation_leaks;
 mod isolation_mongodb;
 mod isolation_more_leaks;
+mod isolation_odd_leaks;
 mod isolation_of_late;
 mod isolation_page;
 mod isolation_places;

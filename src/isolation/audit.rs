@@ -10,8 +10,9 @@ use crate::link::redis::printable;
 /// Options of every session of the checker: it cannot write, and nothing of a tenant's is on its
 /// path, so that no function or operator of a tenant's is called. Nothing is compiled: the planner
 /// expects far more of catalogues than there is, and would compile for seconds what runs for
-/// milliseconds.
+/// milliseconds. What a role may be set to that gives words another meaning is set back.
 pub const READ_ONLY: &str = "-c default_transaction_read_only=on -c search_path=pg_catalog -c jit=off -c \
+                             standard_conforming_strings=on -c transform_null_equals=off -c \
                              statement_timeout=120s -c lock_timeout=5s -c \
                              idle_in_transaction_session_timeout=60s";
 

@@ -26,6 +26,7 @@ pub const TABLE: &str = "lerian_canary";
 
 /// Options of a session: nothing of a tenant's is on its path, so that nothing of it is called.
 const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c lock_timeout=5s -c \
+                       standard_conforming_strings=on -c \
                        idle_in_transaction_session_timeout=60s";
 
 /// SQLSTATE of a refusal for want of a right.

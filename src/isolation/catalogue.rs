@@ -107,6 +107,16 @@ const LEAVE: &str = "(SELECT string_agg(format('REVOKE %I FROM %I%s;', pg_get_us
     THEN format(' GRANTED BY %I', pg_get_userbyid(granting.grantor)) ELSE '' END), E'\\n') \
     FROM pg_auth_members granting WHERE granting.member = {member} AND granting.roleid = {role} AND ({conveys}))";
 
+/// The names of a search path, `{names PATH}`, as the server reads it: in quotes as they stand, with
+/// what quotes hold inside of them, and otherwise in small letters.
+const NAMES: &str = "(SELECT coalesce(replace(word[1], '\"\"', '\"'), lower(trim(word[2]))) AS name, at \
+    FROM regexp_matches({path}, '\"((?:[^\"]|\"\")*)\"|([^,\"]+)', 'g') WITH ORDINALITY AS words(word, at) \
+    WHERE word[1] IS NOT NULL OR trim(word[2]) <> '')";
+
+/// Whether a setting is switched off, `{off VALUE}`: the server takes the beginning of any of its words
+/// for one, and nothing else.
+const OFF: &str = "(lower({value}) ~ '^(f|n|of|0)')";
+
 /// Writes out what stands in braces in a query.
 fn written_out(body: &str) -> String {
     let mut text = String::with_capacity(body.len());
@@ -126,6 +136,8 @@ fn written_out(body: &str) -> String {
                 .replace("{member}", member)
                 .replace("{role}", role)
                 .replace("{conveys}", &CONVEYS.replace("{m}", "granting")),
+            ("names", [path]) => NAMES.replace("{path}", path),
+            ("off", [value]) => OFF.replace("{value}", value),
             // The test of all queries finds the brace.
             _ => format!("{{{word}}}"),
         };

@@ -283,14 +283,12 @@ fn one(store: &Store, findings: &mut Vec<Finding>) {
     let provision = [format!("lerianctl db provision {}", store.tenant)];
     if store.mode == IsolationMode::Schema {
         let schema = store.schema.as_deref().unwrap_or_default();
-        let plain = schema.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && schema
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let wrong = match schema {
             "" => Some("it has no schema".to_owned()),
             "public" => Some("its schema is public, which all tenants share".to_owned()),
-            _ if !plain => Some(format!("the schema {schema} cannot be pinned unquoted")),
+            _ if store.pinned().is_none() => {
+                Some(format!("the schema {schema} cannot be pinned unquoted"))
+            }
             _ => None,
         };
         if let Some(wrong) = wrong {

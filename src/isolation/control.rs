@@ -21,6 +21,7 @@ use crate::secret::random_bytes;
 
 /// Options of the control's session. It writes, and takes back.
 const OPTIONS: &str = "-c search_path=pg_catalog -c jit=off -c statement_timeout=60s -c lock_timeout=10s -c \
+                       default_transaction_read_only=off -c standard_conforming_strings=on -c transform_null_equals=off -c \
                        idle_in_transaction_session_timeout=60s";
 
 /// What no transaction can plant: rules for hosts, prepared transactions, sessions over the

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mongodb::{self, Address};
 use crate::contract::wire::IsolationMode;
-use crate::link::postgres::PostgresEndpoint;
+use crate::link::postgres::{PostgresEndpoint, is_plain_schema};
 use crate::provision::limits::statement_timeout_ms;
 use crate::secret::{Secret, sha256_hex};
 
@@ -124,6 +124,12 @@ impl Store {
         }
     }
 
+    /// Returns the schema where a connection can be told of it. Any other is left out, so that what else
+    /// its login may do is tried all the same; CF-05 names it.
+    pub fn pinned(&self) -> Option<&str> {
+        self.schema.as_deref().filter(|name| is_plain_schema(name))
+    }
+
     /// Returns how a product connects, with its schema pinned; `None` without a password.
     pub fn endpoint(&self) -> Option<PostgresEndpoint> {
         let password = self.password.clone()?;
@@ -140,7 +146,7 @@ impl Store {
                 self.sslmode.clone()
             },
             ca_pem: self.ca_pem.clone(),
-            search_path: self.schema.clone(),
+            search_path: self.pinned().map(ToOwned::to_owned),
         })
     }
 

@@ -154,7 +154,7 @@ pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
             return outcome;
         }
     };
-    identity(store, &session, &mut outcome).await;
+    identity(store, &session, victims, &mut outcome).await;
     canary::look(store, &session, &mut outcome).await;
     // All of one server, whatever it is called.
     let neighbours = victims;
@@ -170,6 +170,7 @@ pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
     }
     session.close().await;
     besides::replicate(gate, store, &mut outcome).await;
+    wrong_password(gate, store, &endpoint, &mut outcome).await;
     for victim in neighbours.iter().filter(|v| v.database != store.database) {
         let there = PostgresEndpoint {
             search_path: None,
@@ -203,8 +204,8 @@ pub async fn probe(gate: &Gate, store: &Store, victims: &[&Store]) -> Outcome {
     outcome
 }
 
-async fn identity(store: &Store, session: &Client, outcome: &mut Outcome) {
-    let query = "SELECT pg_catalog.current_database()::text, session_user::text, \
+async fn identity(store: &Store, session: &Client, victims: &[&Store], outcome: &mut Outcome) {
+    let query = "SELECT pg_catalog.current_database()::text, session_user::text, current_user::text, \
                  coalesce(pg_catalog.current_schema()::text, ''), \
                  pg_catalog.current_setting('search_path')";
     let row = match session.query_typed_one(query, &[]).await {
@@ -214,15 +215,23 @@ async fn identity(store: &Store, session: &Client, outcome: &mut Outcome) {
             return;
         }
     };
-    let (database, user, schema, path): (String, String, String, String) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
-    let wanted = store.schema.as_deref();
+    let (database, user, acts, schema, path): (String, String, String, String, String) =
+        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+    let wanted = store.pinned();
     let mut wrong = Vec::new();
     if database != store.database {
         wrong.push(format!("it is in database {database}"));
     }
     if user != store.login {
         wrong.push(format!("it is {user}"));
+    }
+    if victims
+        .iter()
+        .any(|victim| victim.login == acts || victim.roles.contains(&acts))
+        && store.login != acts
+        && !store.roles.contains(&acts)
+    {
+        wrong.push(format!("it acts as {acts}"));
     }
     if wanted.is_some_and(|wanted| wanted != schema) {
         wrong.push(format!("its schema is `{schema}`"));
@@ -370,7 +379,6 @@ pub async fn once(gate: &Gate, store: &Store) -> Outcome {
     let Some(endpoint) = store.endpoint() else {
         return outcome;
     };
-    wrong_password(gate, store, &endpoint, &mut outcome).await;
     pigeons(gate, store, &endpoint, &mut outcome).await;
     pooler::reports(gate, store, &endpoint, &mut outcome).await;
     outcome
@@ -395,7 +403,7 @@ async fn wrong_password(
                 format!("login {}", store.login),
             );
             finding.from = vec!["*".to_owned()];
-            finding.to = vec!["*".to_owned()];
+            finding.to = vec![store.tenant.clone()];
             finding.roles = vec![store.login.clone()];
             finding.evidence = "it was let in with a random password".into();
             finding.remedy =

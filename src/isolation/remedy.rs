@@ -19,6 +19,7 @@ use crate::link::redis::printable;
 
 /// Options of the session that mends.
 const OPTIONS: &str = "-c search_path=pg_catalog -c statement_timeout=60s -c lock_timeout=5s -c \
+                       standard_conforming_strings=on -c \
                        idle_in_transaction_session_timeout=60s";
 
 /// What mends one finding.

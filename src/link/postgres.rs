@@ -186,7 +186,7 @@ const SSLMODE_WORDS: &str =
     "it is one of `disable`, `prefer`, `require`, `verify-ca`, `verify-full`";
 
 /// Returns true for a schema that products can pin unquoted: `^[a-zA-Z_][a-zA-Z0-9_]*$`.
-fn is_plain_schema(text: &str) -> bool {
+pub(crate) fn is_plain_schema(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -165,13 +165,13 @@ impl Tallies {
         self.of("PG-204").out_of += inside;
         self.of("PG-205").out_of += n;
         self.of("PG-213").out_of += n;
+        self.of("PG-217").out_of += n;
         self.of("PG-214").out_of += n;
-        self.of("PB-02").out_of += stores.iter().filter(|s| s.schema.is_some()).count() as u64;
+        self.of("PB-02").out_of += stores.iter().filter(|s| s.pinned().is_some()).count() as u64;
     }
 
     /// Notes what is tried once per address.
     pub(super) fn expect_once(&mut self) {
-        self.of("PG-217").out_of += 1;
         self.of("PB-01").out_of += 1;
     }
 

@@ -6,7 +6,8 @@
 -- why: A search_path with a foreign schema in it makes an unchanged product read and write there;
 --   nothing in the product shows it. session_replication_role = replica switches triggers off, the
 --   audit chain of Tracer included.
--- looks: pg_db_role_setting for roles and databases in the inventory, and for everyone.
+-- looks: pg_db_role_setting for roles and databases in the inventory, and for everyone; of the server's
+--   own configuration, row_security and session_replication_role.
 -- remedy: ALTER ROLE "acme_app" RESET search_path;
 , setting AS MATERIALIZED (
   SELECT row_number() OVER () AS id, r.rolname::text AS rolname, d.datname::text AS datname,
@@ -20,8 +21,8 @@ owner AS (
 owned AS (SELECT id, array_agg(tenant ORDER BY tenant) AS tenants FROM owner GROUP BY id),
 -- Whose schema, or whose role, a setting names.
 named AS (
-  SELECT s.id, x.tenant FROM setting s CROSS JOIN LATERAL regexp_split_to_table(s.value, ',') part
-  JOIN schemas x ON x.sch = trim(both ' "' FROM part) WHERE s.name = 'search_path'
+  SELECT s.id, x.tenant FROM setting s CROSS JOIN LATERAL {names s.value} part
+  JOIN schemas x ON x.sch = part.name WHERE s.name = 'search_path'
   UNION SELECT s.id, i.tenant FROM setting s JOIN inv i ON i.role = trim(both '"' FROM s.value) WHERE s.name = 'role'),
 -- A path that is set for a database is that of all who share it.
 foreign_to AS (
@@ -41,7 +42,13 @@ SELECT CASE WHEN foreigners IS NOT NULL THEN 'critical' END,
        ELSE format('ALTER ROLE ALL RESET %s;', name) END
 FROM judged
 WHERE foreigners IS NOT NULL
-   OR (name = 'row_security' AND value IN ('off', 'false', '0'))
-   OR (name = 'session_replication_role' AND value <> 'origin')
-   OR (name = 'lo_compat_privileges' AND value IN ('on', 'true', '1'))
+   OR (name = 'row_security' AND {off value})
+   OR (name = 'session_replication_role' AND lower(value) <> 'origin')
+   OR (name = 'lo_compat_privileges' AND NOT {off value})
    OR name IN ('session_preload_libraries', 'local_preload_libraries')
+UNION ALL
+SELECT NULL, ARRAY['PUBLIC'], ARRAY['*'], 'setting ' || p.name, p.name || ' = ' || p.reset_val || ', for every session of the server',
+  format(E'ALTER SYSTEM RESET %s;\nSELECT pg_reload_conf();', p.name)
+FROM pg_settings p
+WHERE p.source IN ('configuration file', 'command line', 'environment variable')
+  AND (p.name = 'row_security' AND {off p.setting} OR p.name = 'session_replication_role' AND lower(p.setting) <> 'origin')

@@ -15,4 +15,6 @@ SELECT CASE WHEN h.error IS NOT NULL THEN 'medium' WHEN h.auth_method = 'trust' 
   '-- in pg_hba.conf: scram-sha-256 in that line; then:' || E'\nSELECT pg_reload_conf();'
 FROM pg_hba_file_rules h
 WHERE h.error IS NOT NULL OR (h.type LIKE 'host%' AND h.auth_method IN ('trust', 'password', 'md5', 'ident'))
-   OR (h.type = 'local' AND h.auth_method = 'trust' AND 'all' = ANY (h.user_name) AND 'all' = ANY (h.database))
+   OR (h.type = 'local' AND h.auth_method = 'trust'
+       -- An administrator may come in from the machine itself.
+       AND NOT h.user_name <@ ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE r.rolsuper))

@@ -11,4 +11,4 @@ SELECT NULL, ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.
   format(E'\\connect %I\n', current_database()) || {revoke ALL ON %I.%I; a; c.relowner; n.nspname; c.relname}
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL aclexplode(c.relacl) a
 WHERE c.relname IN ('pg_stat_statements', 'pg_stat_statements_info') AND c.relkind = 'v' AND a.privilege_type = 'SELECT'
-  AND (a.grantee = 0 OR pg_get_userbyid(a.grantee) IN (SELECT role FROM inv))
+  AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))

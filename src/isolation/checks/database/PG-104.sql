@@ -13,8 +13,15 @@
   JOIN schemas t ON t.sch = n.nspname),
 mention AS MATERIALIZED (
   SELECT DISTINCT r.oid, r.tenant, lower(word[1]) AS word FROM routine r
-  CROSS JOIN LATERAL regexp_matches(r.prosrc, '[A-Za-z_][A-Za-z0-9_]*', 'g') word)
-SELECT NULL, ARRAY(SELECT role FROM inv i WHERE i.tenant = m.tenant AND i.login ORDER BY 1 LIMIT 1), ARRAY[s.tenant],
+  CROSS JOIN LATERAL regexp_matches(r.prosrc, '[[:alpha:]_][[:alnum:]_$]*', 'g') word
+  UNION
+  -- What is no plain word stands in quotes, as a name or as the text that becomes one.
+  SELECT r.oid, r.tenant, replace(word[1], '""', '"') FROM routine r
+  CROSS JOIN LATERAL regexp_matches(r.prosrc, '"((?:[^"]|"")+)"', 'g') word
+  UNION
+  SELECT r.oid, r.tenant, replace(word[1], '''''', '''') FROM routine r
+  CROSS JOIN LATERAL regexp_matches(r.prosrc, '''((?:[^'']|'''')+)''', 'g') word)
+SELECT DISTINCT NULL, ARRAY(SELECT role FROM inv i WHERE i.tenant = m.tenant AND i.login ORDER BY 1 LIMIT 1), ARRAY[s.tenant],
   'routine ' || m.oid::regprocedure::text || ' of database ' || current_database(), 'it mentions schema ' || s.sch, ''
-FROM mention m JOIN schemas s ON lower(s.sch) = m.word
+FROM mention m JOIN (SELECT tenant, sch, sch AS word FROM schemas UNION SELECT tenant, sch, lower(sch) FROM schemas) s ON s.word = m.word
 WHERE s.tenant <> m.tenant

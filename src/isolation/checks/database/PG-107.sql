@@ -8,7 +8,8 @@
 SELECT CASE WHEN d.defaclobjtype IN ('f', 'T') AND a.grantee = 0 THEN 'medium' END,
   ARRAY[CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END],
   coalesce((SELECT array_agg(DISTINCT tenant) FROM roles WHERE roles.oid = d.defaclrole),
-           (SELECT array_agg(DISTINCT tenant) FROM schemas WHERE schemas.sch = n.nspname), ARRAY['*']),
+           (SELECT array_agg(DISTINCT tenant) FROM schemas WHERE schemas.sch = n.nspname),
+           (SELECT array_agg(DISTINCT tenant) FROM inv HAVING bool_and(mode = 'database') AND count(DISTINCT tenant) = 1), ARRAY['*']),
   'default privileges of ' || pg_get_userbyid(d.defaclrole) || coalesce(' in schema ' || n.nspname, '') || ' of database ' || current_database(),
   string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) || ' on ' || k.word || ' to '
     || CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END,
@@ -21,8 +22,8 @@ CROSS JOIN LATERAL (SELECT CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' 
                                                WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END AS word) k
 LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE a.grantee <> d.defaclrole AND NOT coalesce(g.rolsuper, false)
-  AND NOT EXISTS (SELECT FROM roles mine JOIN roles theirs USING (tenant)
+  AND NOT EXISTS (SELECT FROM mine AS own JOIN mine AS theirs USING (tenant)
                   WHERE theirs.oid = a.grantee
-                    AND (mine.oid = d.defaclrole OR mine.tenant = (SELECT tenant FROM schemas WHERE sch = n.nspname)
+                    AND (own.oid = d.defaclrole OR own.tenant = (SELECT tenant FROM schemas WHERE sch = n.nspname)
                          OR (SELECT bool_and(mode = 'database') FROM inv)))
 GROUP BY d.defaclrole, n.nspname, a.grantee, d.defaclobjtype, k.word

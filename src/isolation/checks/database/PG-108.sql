@@ -21,8 +21,8 @@
     ORDER BY s.setrole <> 0 DESC, s.setdatabase <> 0 DESC LIMIT 1) cfg ON true),
 part AS (
   SELECT p.tenant, p.role, p.own, p.value, x.at,
-    CASE WHEN trim(x.name) IN ('"$user"', '$user') THEN p.role ELSE trim(both '"' FROM trim(x.name)) END AS name
-  FROM path p CROSS JOIN LATERAL regexp_split_to_table(p.value, ',') WITH ORDINALITY x(name, at)),
+    CASE WHEN x.name = '$user' THEN p.role ELSE x.name END AS name
+  FROM path p CROSS JOIN LATERAL {names p.value} x),
 writers AS (
   SELECT n.nspname, n.nspowner, a.grantor, a.grantee FROM pg_namespace n
   CROSS JOIN LATERAL aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a

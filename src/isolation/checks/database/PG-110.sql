@@ -24,7 +24,8 @@ SELECT CASE WHEN o.owner IN (SELECT oid FROM able) THEN 'critical' WHEN r.rolsup
          coalesce((SELECT min(role) FROM inv i WHERE i.tenant = o.tenant AND NOT i.login), (SELECT min(role) FROM inv i WHERE i.tenant = o.tenant)))
 FROM object o JOIN pg_roles r ON r.oid = o.owner
 LEFT JOIN mine own ON own.tenant = o.tenant AND own.oid = o.owner
-WHERE own.oid IS NULL AND o.owner <> o.nspowner
+-- What the owner of the schema has there is in order, unless that is another tenant.
+WHERE own.oid IS NULL AND (o.owner <> o.nspowner OR o.owner IN (SELECT oid FROM able))
 GROUP BY o.tenant, o.nspname, o.owner, r.rolname, r.rolsuper, o.kind
 UNION ALL
 -- What lies where others may look, and one tenant may replace.

@@ -17,9 +17,15 @@
     AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> w.ev_class)
 SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
   array_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END),
+  whose.tenants,
+  format('view %I.%I of database %s', n.nspname, c.relname, current_database()), CASE WHEN bool_or(a.privilege_type <> 'SELECT') THEN 'it reads and writes as ' ELSE 'it reads as ' END || r.rolname,
+  format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
+       ELSE string_agg(DISTINCT {revoke ALL ON %I.%I; a; c.relowner; n.nspname; c.relname}, E'\n') END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+CROSS JOIN LATERAL (SELECT
   coalesce((SELECT array_agg(DISTINCT tenant) FROM mine WHERE mine.oid = c.relowner),
-    (SELECT CASE WHEN bool_and(w.tenant IS NOT NULL) AND NOT EXISTS (
-         -- What a function reads does not show.
+    (SELECT CASE WHEN bool_and(w.tenant IS NOT NULL AND t.relkind <> 'f') AND NOT EXISTS (
+         -- What a function reads does not show, nor where a foreign table leads.
          SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
          WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384
            AND (w.ev_class = c.oid OR w.ev_class IN (SELECT y.oid FROM reads y WHERE y.view = c.oid)))
@@ -30,11 +36,7 @@ SELECT CASE WHEN r.rolsuper OR r.rolbypassrls THEN 'critical' END,
        UNION SELECT s.tenant FROM schemas s WHERE s.sch = o.nspname
        UNION SELECT min(i.tenant) FROM inv i WHERE i.db = current_database() AND t.oid >= 16384
          HAVING count(DISTINCT i.tenant) = 1) w ON true
-     WHERE x.view = c.oid), ARRAY['*']),
-  format('view %I.%I of database %s', n.nspname, c.relname, current_database()), CASE WHEN bool_or(a.privilege_type <> 'SELECT') THEN 'it reads and writes as ' ELSE 'it reads as ' END || r.rolname,
-  format(E'\\connect %I\n', current_database()) || CASE WHEN c.relkind = 'v' THEN format('ALTER VIEW %I.%I SET (security_invoker = true);', n.nspname, c.relname)
-       ELSE string_agg(DISTINCT {revoke ALL ON %I.%I; a; c.relowner; n.nspname; c.relname}, E'\n') END
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
+     WHERE x.view = c.oid), ARRAY['*']) AS tenants) whose
 CROSS JOIN LATERAL (
   SELECT x.grantor, x.grantee, x.privilege_type FROM aclexplode(c.relacl) x
   UNION SELECT x.grantor, x.grantee, x.privilege_type FROM pg_attribute t CROSS JOIN LATERAL aclexplode(t.attacl) x
@@ -44,4 +46,8 @@ WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND a.privilege_type IN ('SELEC
   AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM able))
   AND NOT EXISTS (SELECT FROM mine x JOIN mine y USING (tenant) WHERE x.oid = c.relowner AND y.oid = a.grantee)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e')
-GROUP BY c.oid, n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls
+  -- A tenant that reads what is its own, whoever made the view, reaches nobody.
+  AND NOT (cardinality(whose.tenants) = 1 AND whose.tenants <> ARRAY['*'] AND CASE a.grantee
+    WHEN 0 THEN NOT EXISTS (SELECT FROM inv i WHERE i.tenant <> ALL (whose.tenants))
+    ELSE NOT EXISTS (SELECT FROM able x WHERE x.oid = a.grantee AND x.tenant <> ALL (whose.tenants)) END)
+GROUP BY c.oid, n.nspname, c.relname, c.relkind, c.relowner, r.rolname, r.rolsuper, r.rolbypassrls, whose.tenants

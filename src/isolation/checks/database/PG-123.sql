@@ -1,22 +1,26 @@
 -- PG-123 · Rights on the server's own functions or catalogues are granted
 -- severity: high
 -- peach: privilege
--- claim: No tenant has a right on a built-in function or catalogue that a new server does not give to
---   everyone.
+-- claim: No tenant has a right on a built-in function or catalogue, or on a function of an extension,
+--   that a new server or the extension does not give to everyone.
 -- why: pg_read_file reads the files of every database, pg_terminate_backend with the right to call it for
 --   others ends their sessions, and pg_authid holds everybody's password verifiers. A new server keeps
 --   them to itself; one GRANT, often meant for monitoring, opens them to a tenant, and no check of the
 --   tenants' own objects would see it.
 -- looks: The ACL of every function and relation of pg_catalog, with those of
---   columns, against what stood there when the server was made (pg_init_privs). In every database of
+--   columns, against what stood there when the server was made (pg_init_privs), and the ACL of every
+--   function that an extension keeps to itself, of pg_walinspect for example. In every database of
 --   tenants, and in the one where the auditor logs in.
 -- remedy: REVOKE ALL ON FUNCTION pg_catalog.pg_read_file(text) FROM "acme_app";
 --   REVOKE ALL ON TABLE pg_catalog.pg_authid FROM "acme_app";
 , granted AS (
   SELECT 'ROUTINE' AS kind, p.oid::regprocedure::text AS object, p.proname::text AS name, NULL::text AS columns, p.proowner AS owner, a.grantor, a.grantee, a.privilege_type, i.initprivs
-  FROM pg_init_privs i JOIN pg_proc p ON p.oid = i.objoid AND p.pronamespace = 'pg_catalog'::regnamespace
+  FROM pg_init_privs i JOIN pg_proc p ON p.oid = i.objoid AND (i.privtype = 'e' OR p.pronamespace = 'pg_catalog'::regnamespace)
   CROSS JOIN LATERAL aclexplode(p.proacl) a
-  WHERE i.classoid = 'pg_proc'::regclass AND i.privtype = 'i' AND a.grantee <> p.proowner
+  WHERE i.classoid = 'pg_proc'::regclass AND a.grantee <> p.proowner
+    -- Those that open connections are PG-113's.
+    AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                    AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname IN ('dblink', 'adminpack'))
   UNION ALL
   SELECT 'TABLE', format('%I.%I', n.nspname, c.relname), c.relname::text, NULL, c.relowner, a.grantor, a.grantee, a.privilege_type, i.initprivs
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'pg_catalog'
