@@ -60,6 +60,7 @@ mod isolation_remedies;
 mod isolation_reports;
 mod isolation_resume;
 mod isolation_servers;
+mod isolation_stores;
 mod isolation_variants;
 mod isolation_writes;
 mod middleware_kit;

@@ -180,6 +180,8 @@ const FILES: &[&[File]] = &[
     files!(Family::Mongodb, "mongodb", "txt",
         "MG-01" "MG-02" "MG-03" "MG-04" "MG-05" "MG-06" "MG-07" "MG-08" "MG-09" "MG-10" "MG-11" "MG-12"
         "MG-13" "MG-14" "MG-16"),
+    files!(Family::Kafka, "kafka", "txt", "OS-03" "OS-04"),
+    files!(Family::Objects, "objects", "txt", "OS-01"),
     files!(Family::Http, "http", "txt",
         "CF-15" "JW-01" "JW-02" "JW-03" "JW-04" "JW-05" "JW-06" "JW-07" "JW-08" "JW-09" "JW-10" "JW-11" "JW-12"
         "JW-13" "JW-14" "JW-15" "JW-16" "JW-17" "JW-18" "JW-19" "JW-20" "JW-21" "JW-22" "JW-23" "JW-24"

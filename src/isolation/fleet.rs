@@ -5,7 +5,7 @@ use crate::contract::wire::{IsolationMode, PostgresConfig, TenantConfig};
 use crate::contract::{ServiceName, TenantId};
 use crate::secret::Secret;
 
-use super::inventory::{Documents, Inventory, Messaging, Record, Replica, Store};
+use super::inventory::{Documents, Inventory, Messaging, Record, Replica, Store, Streaming};
 use super::mongodb::{Address, hosts};
 
 /// One association whose connections are asked for.
@@ -63,6 +63,7 @@ pub fn add(inventory: &mut Inventory, asked: &Asked<'_>, config: Option<&TenantC
     if let Some(config) = config {
         add_messaging(inventory, asked.name, config);
         add_documents(inventory, asked.name, config);
+        add_streaming(inventory, asked.name, config);
     }
     for record in asked.databases {
         let connection =
@@ -233,6 +234,32 @@ pub fn add_messaging(inventory: &mut Inventory, tenant: &str, config: &TenantCon
     }
 }
 
+/// Adds the users of Kafka of a tenant's connections.
+pub fn add_streaming(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
+    let modules = config
+        .streaming
+        .as_ref()
+        .and_then(|value| value.as_object());
+    for module in modules.into_iter().flat_map(|modules| modules.values()) {
+        let Some(kafka) = module.get("kafka") else {
+            continue;
+        };
+        let brokers = kafka.get("brokers").and_then(serde_json::Value::as_array);
+        let brokers = brokers.into_iter().flatten();
+        let username = kafka.get("username").and_then(serde_json::Value::as_str);
+        let one = Streaming {
+            tenant: tenant.to_owned(),
+            brokers: brokers
+                .filter_map(|broker| broker.as_str().map(str::to_owned))
+                .collect(),
+            username: username.unwrap_or_default().to_owned(),
+        };
+        if !inventory.streaming.contains(&one) {
+            inventory.streaming.push(one);
+        }
+    }
+}
+
 /// Adds the MongoDB databases of a tenant's connections.
 pub fn add_documents(inventory: &mut Inventory, tenant: &str, config: &TenantConfig) {
     for (module, databases) in &config.databases {
@@ -295,6 +322,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn kafka_is_read_as_products_do() {
+        let config: TenantConfig = serde_json::from_value(json!({
+            "id": "acme", "tenantSlug": "acme", "isolationMode": "database", "databases": {},
+            "streaming": { "ledger": { "kafka": { "brokers": ["k1:9093", "k2:9093"],
+                "username": "ledger_acme", "password": "hunter2" } } },
+        }))
+        .unwrap();
+        let mut inventory = Inventory::default();
+        add_streaming(&mut inventory, "acme", &config);
+        add_streaming(&mut inventory, "acme", &config);
+        let wanted = Streaming {
+            tenant: "acme".into(),
+            brokers: vec!["k1:9093".into(), "k2:9093".into()],
+            username: "ledger_acme".into(),
+        };
+        assert_eq!(inventory.streaming, [wanted]);
+    }
 
     #[test]
     fn mongodb_is_read_as_products_do() {

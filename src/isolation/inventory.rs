@@ -204,8 +204,36 @@ pub struct Documents {
     pub address: Address,
 }
 
-/// Everything that is checked.
+/// How a tenant reaches Kafka.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Streaming {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Brokers, as `host:port`.
+    pub brokers: Vec<String>,
+    /// User; its principal is `User:` and this.
+    pub username: String,
+}
+
+/// Where a tenant's objects lie.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Objects {
+    /// Tenant as it is called in reports.
+    pub tenant: String,
+    /// Address of the store; empty where it is the cloud's own.
+    pub endpoint: String,
+    /// Bucket.
+    pub bucket: String,
+    /// What the names of its objects begin with.
+    pub prefix: String,
+    /// Access key, where it has one of its own. It is no secret.
+    pub access_key: Option<String>,
+    /// Policy of that key.
+    pub policy: Option<serde_json::Value>,
+}
+
+/// Everything that is checked.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inventory {
     /// Stores, by tenant, service and module.
     pub stores: Vec<Store>,
@@ -215,6 +243,10 @@ pub struct Inventory {
     pub messaging: Vec<Messaging>,
     /// Databases of MongoDB, by tenant; one entry for each that differs.
     pub documents: Vec<Documents>,
+    /// Users of Kafka, by tenant; one entry for each that differs.
+    pub streaming: Vec<Streaming>,
+    /// Places in object stores, by tenant.
+    pub objects: Vec<Objects>,
     /// Credentials that were rotated out, each with the store that it was for.
     pub retired: Vec<(Store, Retired)>,
     /// Files that passwords were read from.
@@ -367,6 +399,69 @@ pub struct InventoryFile {
     /// One entry for each MongoDB database of each tenant.
     #[serde(default)]
     pub mongodb: Vec<FileDocuments>,
+    /// One entry for each user of Kafka of each tenant.
+    #[serde(default)]
+    pub kafka: Vec<FileStreaming>,
+    /// One entry for each place of each tenant in an object store.
+    #[serde(default)]
+    pub object_store: Vec<FileObjects>,
+}
+
+/// One user of Kafka of one tenant in an inventory file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileStreaming {
+    /// Tenant.
+    pub tenant: String,
+    /// Brokers, as `host:port`.
+    pub brokers: Vec<String>,
+    /// User, without `User:`.
+    pub username: String,
+}
+
+impl From<FileStreaming> for Streaming {
+    fn from(file: FileStreaming) -> Self {
+        Self {
+            tenant: file.tenant,
+            brokers: file.brokers,
+            username: file.username,
+        }
+    }
+}
+
+/// One place of one tenant in an object store, in an inventory file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FileObjects {
+    /// Tenant.
+    pub tenant: String,
+    /// Address of the store; absent where it is the cloud's own.
+    #[serde(default)]
+    pub endpoint: String,
+    /// Bucket.
+    pub bucket: String,
+    /// What the names of its objects begin with, such as `acme/`; empty when the bucket is its own.
+    pub prefix: String,
+    /// Access key, where the tenant has one of its own; not its secret.
+    #[serde(default)]
+    pub access_key: Option<String>,
+    /// File with the policy of IAM of that key, JSON.
+    #[serde(default)]
+    pub policy_file: Option<std::path::PathBuf>,
+}
+
+impl FileObjects {
+    /// Returns the place, with the policy that was read for it.
+    pub fn into_objects(self, policy: Option<serde_json::Value>) -> Objects {
+        Objects {
+            tenant: self.tenant,
+            endpoint: self.endpoint,
+            bucket: self.bucket,
+            prefix: self.prefix,
+            access_key: self.access_key,
+            policy,
+        }
+    }
 }
 
 /// One MongoDB database of one tenant in an inventory file.

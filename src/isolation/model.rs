@@ -136,13 +136,17 @@ pub enum Family {
     Rabbitmq,
     /// MongoDB: users, roles, databases, transport.
     Mongodb,
+    /// Kafka: principals and access lists.
+    Kafka,
+    /// Object stores: prefixes, keys, policies.
+    Objects,
     /// At what a running product answers to the tokens of two tenants.
     Http,
 }
 
 impl Family {
     /// Every family, in the order in which they run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Config,
         Self::Cluster,
         Self::Database,
@@ -150,6 +154,8 @@ impl Family {
         Self::Redis,
         Self::Rabbitmq,
         Self::Mongodb,
+        Self::Kafka,
+        Self::Objects,
         Self::Http,
     ];
 
@@ -163,6 +169,8 @@ impl Family {
             Self::Redis => "redis",
             Self::Rabbitmq => "rabbitmq",
             Self::Mongodb => "mongodb",
+            Self::Kafka => "kafka",
+            Self::Objects => "objects",
             Self::Http => "http",
         }
     }

@@ -26,7 +26,7 @@ use super::products::ProductEnvironment;
 use super::report::{Control, ControlState, Coverage, Fleet, Isolation, NotTested, SCHEMA_VERSION};
 use super::sittings::Sittings;
 use super::verdict::{self, Waivers};
-use super::{catalogue, config, control, http, live, mongodb, rabbitmq, redis};
+use super::{catalogue, config, control, http, kafka, live, mongodb, objects, rabbitmq, redis};
 use crate::link::postgres::{Gate, PostgresEndpoint};
 use never::NEVER;
 use tally::Tallies;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub rabbitmq: rabbitmq::Options,
     /// How MongoDB is looked at.
     pub mongodb: mongodb::Options,
+    /// How Kafka is looked at.
+    pub kafka: kafka::Options,
     /// Ids of the checks to run; all when empty.
     pub only: Vec<String>,
     /// Findings that somebody answers for.
@@ -94,6 +96,7 @@ impl Settings {
             redis: redis::Options::default(),
             rabbitmq: rabbitmq::Options::default(),
             mongodb: mongodb::Options::default(),
+            kafka: kafka::Options::default(),
             only: Vec::new(),
             waivers: Waivers::default(),
             baseline: Vec::new(),
@@ -242,6 +245,12 @@ pub async fn run(inventory: &Inventory, settings: &Settings, progress: Progress<
     }
     let asked = settings.wanted(Family::Mongodb);
     let part = mongodb::check(inventory, &settings.mongodb, &asked, trials).await;
+    planted.extend(part.planted.clone());
+    servers.extend(tallies.take(part, &mut not_tested));
+    let part = kafka::check(inventory, &settings.kafka, &settings.wanted(Family::Kafka));
+    planted.extend(part.planted.clone());
+    servers.extend(tallies.take(part, &mut not_tested));
+    let part = objects::check(inventory, &settings.wanted(Family::Objects));
     planted.extend(part.planted.clone());
     servers.extend(tallies.take(part, &mut not_tested));
     let mut control = merge(controls, settings, &planted);

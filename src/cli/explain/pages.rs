@@ -169,6 +169,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
         include_str!("isolation.inventory.md"),
     ),
     (
+        "isolation.kafka_acls",
+        include_str!("isolation.kafka_acls.md"),
+    ),
+    (
         "isolation.no_report",
         include_str!("isolation.no_report.md"),
     ),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 
+use super::kafka::KafkaArgs;
 use super::mongodb::MongodbArgs;
 use super::rabbitmq::RabbitmqArgs;
 use super::redis::RedisArgs;
@@ -102,6 +103,9 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     mongodb: MongodbArgs,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
 
     /// File of findings that somebody answers for, with owner, reason and last day
     #[arg(long, value_name = "FILE")]
@@ -216,8 +220,10 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
         inventory.stores.len(),
         inventory.messaging.len(),
         inventory.documents.len(),
+        inventory.streaming.len(),
+        inventory.objects.len(),
     ];
-    if of_tenants == [0; 3] && settings.http.is_empty() {
+    if of_tenants == [0; 5] && settings.http.is_empty() {
         return Err(Failure::new(
             Kind::NotFound,
             "isolation.nothing",
@@ -230,6 +236,7 @@ pub fn check(run_: &Invocation, args: &CheckArgs) -> Result<IsolationReport, Fai
     settings.redis = args.redis.options(run_, args.exhaustive)?;
     settings.rabbitmq = args.rabbitmq.options(run_)?;
     settings.mongodb = args.mongodb.options(run_)?;
+    settings.kafka = args.kafka.options(run_)?;
     settings.files = own_files(run_, args);
     args.sittings
         .open(run_, &inventory, &mut settings, args.seed)?;

@@ -9,7 +9,7 @@ use super::view::wrapped;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::isolation::model::Check;
-use crate::isolation::{control, mongodb, rabbitmq, redis};
+use crate::isolation::{control, kafka, mongodb, objects, rabbitmq, redis};
 use crate::output::{Report, Tone, View};
 
 /// Explain a check: its claim, why it matters, how it looks, what mends it
@@ -35,7 +35,9 @@ pub fn explain(args: &ExplainArgs) -> Result<CheckReport, Failure> {
         controlled: control::planted().contains(check.id)
             || redis::planted().contains(check.id)
             || rabbitmq::planted().contains(check.id)
-            || mongodb::planted().contains(check.id),
+            || mongodb::planted().contains(check.id)
+            || kafka::planted().contains(check.id)
+            || objects::planted().contains(check.id),
         query: args.query,
     })
 }

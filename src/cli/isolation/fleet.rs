@@ -34,12 +34,19 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
             ),
         )
     })?;
-    if file.store.is_empty() && file.rabbitmq.is_empty() && file.mongodb.is_empty() {
+    let entries = [
+        file.store.len(),
+        file.rabbitmq.len(),
+        file.mongodb.len(),
+        file.kafka.len(),
+        file.object_store.len(),
+    ];
+    if entries == [0; 5] {
         return Err(Failure::new(
             Kind::Usage,
             "isolation.inventory",
             format!(
-                "the inventory `{}` has no [[store]], no [[rabbitmq]] and no [[mongodb]]",
+                "the inventory `{}` has no [[store]], and nothing else of a tenant",
                 path.display()
             ),
         ));
@@ -103,9 +110,19 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         })?;
         documents.push(one);
     }
+    let mut objects = Vec::new();
+    for one in file.object_store {
+        let policy = match &one.policy_file {
+            Some(file) => Some(policy(run, &folder.join(file))?),
+            None => None,
+        };
+        objects.push(one.into_objects(policy));
+    }
     Ok(Inventory {
         messaging,
         documents,
+        streaming: file.kafka.into_iter().map(Into::into).collect(),
+        objects,
         stores,
         retired,
         password_files,
@@ -113,6 +130,24 @@ pub fn from_file(run: &Invocation, path: &Path) -> Result<Inventory, Failure> {
         source: format!("inventory file {}", path.display()),
         ..Inventory::default()
     })
+}
+
+/// Reads a policy of IAM.
+fn policy(run: &Invocation, path: &Path) -> Result<serde_json::Value, Failure> {
+    let bytes = run.read_input(path, FILE_BYTES, "the policy")?;
+    let policy: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    // One without a statement would read as one that allows nothing.
+    if policy.get("Statement").is_some() {
+        return Ok(policy);
+    }
+    Err(Failure::new(
+        Kind::Usage,
+        "isolation.inventory",
+        format!(
+            "the policy `{}` is not a JSON document with a Statement",
+            path.display()
+        ),
+    ))
 }
 
 /// Asks the Tenant Manager for every tenant, and for the connections of each of its services.
@@ -222,6 +257,7 @@ async fn by_contract(
             });
             fleet::add_messaging(inventory, &name, &config);
             fleet::add_documents(inventory, &name, &config);
+            fleet::add_streaming(inventory, &name, &config);
             for (module, databases) in &config.databases {
                 let Some(given) = &databases.postgresql else {
                     continue;

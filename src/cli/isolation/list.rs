@@ -58,6 +58,8 @@ impl Report for CheckListReport {
                     "http" => "Probes of running products",
                     "redis" => "Redis",
                     "mongodb" => "MongoDB",
+                    "kafka" => "Kafka",
+                    "objects" => "Object stores",
                     _ => "RabbitMQ",
                 };
                 out.paint(Tone::Strong, title).line();

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod fix;
 pub mod fleet;
 pub mod http;
+pub mod kafka;
 pub mod list;
 pub mod mongodb;
 mod products;

@@ -24,9 +24,9 @@ pub(super) const NEVER: &[Never] = &[
         why: "Lerian's products have none, so none can be told from others",
     },
     Never {
-        ids: &["OS-01", "OS-02", "OS-03", "OS-04"],
-        what: "object stores and Kafka: buckets, prefixes, access lists, consumer groups",
-        why: "the check does not speak to them",
+        ids: &["OS-02"],
+        what: "object stores themselves: whether a tenant's key gets another's objects",
+        why: "no store is asked; only what the inventory declares of it is judged",
     },
     Never {
         ids: &[],
