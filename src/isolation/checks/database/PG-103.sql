@@ -53,7 +53,7 @@ placed AS (
   JOIN pg_namespace ns ON ns.oid = s.relnamespace
   WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid >= 16384 AND ns.nspname <> procns.nspname
   UNION ALL
-  -- What is no table and calls: a type, the rule of a domain, an operator, a cast, which has no place but its type's.
+  -- What is no table and calls: a type, the rule of a domain, an operator, a cast, which has no place but that of its type.
   SELECT DISTINCT 'call', coalesce(y.oid::regtype::text, o.oid::regoperator::text), p.oid::regprocedure::text, n.nspname, np.nspname, 'd'::"char",
     coalesce(y.typowner, o.oprowner), p.proowner
   FROM pg_depend d JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace np ON np.oid = p.pronamespace

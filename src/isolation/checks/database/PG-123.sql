@@ -18,7 +18,7 @@
   FROM pg_init_privs i JOIN pg_proc p ON p.oid = i.objoid AND (i.privtype = 'e' OR p.pronamespace = 'pg_catalog'::regnamespace)
   CROSS JOIN LATERAL aclexplode(p.proacl) a
   WHERE i.classoid = 'pg_proc'::regclass AND a.grantee <> p.proowner
-    -- Those that open connections are PG-113's.
+    -- Those that open connections are left to PG-113.
     AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname IN ('dblink', 'adminpack'))
   UNION ALL
