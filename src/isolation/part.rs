@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Check, Finding};
+use super::model::{Check, Finding, Severity};
 use super::report::{NotTested, ServerFacts};
 
 /// How much a check looked at, and why it did not look at the rest.
@@ -73,6 +73,13 @@ impl Part {
             what: what.into(),
             why: why.into(),
         });
+    }
+
+    /// Returns true when the check called `id` found more than what is only noted.
+    pub fn refutes(&self, id: &str) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.check == id && finding.severity > Severity::Info)
     }
 
     /// Skips every check of `checks` for one reason.

@@ -10,7 +10,6 @@ use super::judge;
 use super::live::{self, Tried};
 use super::wire::{Refusal, UNAUTHORIZED};
 use crate::isolation::inventory::Documents;
-use crate::isolation::model::Severity;
 use crate::isolation::part::Part;
 
 struct Scratch {
@@ -155,18 +154,13 @@ pub(super) fn planted() -> impl Iterator<Item = &'static str> {
 
 /// Plants each breach, and says which checks found theirs.
 pub(super) fn run() -> BTreeMap<&'static str, bool> {
-    let counts = |part: &Part, id: &str| {
-        part.findings
-            .iter()
-            .any(|finding| finding.check == id && finding.severity > Severity::Info)
-    };
     let clean = scratch().judge();
     let mut found: BTreeMap<&'static str, bool> = PLANTS
         .iter()
         .map(|(id, plant)| {
             let mut scratch = scratch();
             plant(&mut scratch);
-            (*id, counts(&scratch.judge(), id) && !counts(&clean, id))
+            (*id, scratch.judge().refutes(id) && !clean.refutes(id))
         })
         .collect();
     let no = Refusal::Server(UNAUTHORIZED, "not authorized".into());

@@ -8,7 +8,6 @@ use super::amqp::Opened;
 use super::facts::{Broker, Context, Parameter, Permission};
 use super::{judge, live};
 use crate::isolation::inventory::Messaging;
-use crate::isolation::model::Severity;
 use crate::isolation::part::Part;
 
 struct Scratch {
@@ -161,18 +160,13 @@ pub(super) fn planted() -> impl Iterator<Item = &'static str> {
 
 /// Plants each breach, and says which checks found theirs.
 pub(super) fn run() -> BTreeMap<&'static str, bool> {
-    let counts = |part: &Part, id: &str| {
-        part.findings
-            .iter()
-            .any(|finding| finding.check == id && finding.severity > Severity::Info)
-    };
     let clean = scratch().judge();
     let mut found: BTreeMap<&'static str, bool> = PLANTS
         .iter()
         .map(|(id, plant)| {
             let mut scratch = scratch();
             plant(&mut scratch);
-            (*id, counts(&scratch.judge(), id) && !counts(&clean, id))
+            (*id, scratch.judge().refutes(id) && !clean.refutes(id))
         })
         .collect();
     // Two of the scratch tenants share a host; without them nobody does.
@@ -183,7 +177,7 @@ pub(super) fn run() -> BTreeMap<&'static str, bool> {
     judge::handed(&scratch.context, &mut apart);
     found.insert(
         "RQ-01",
-        counts(&shared, "RQ-01") && apart.findings.is_empty(),
+        shared.refutes("RQ-01") && apart.findings.is_empty(),
     );
     let closed = Opened::Refused(530, "NOT_ALLOWED - access to vhost 'b' refused".into());
     let missing = Opened::Refused(530, "NOT_ALLOWED - vhost b not found".into());
