@@ -225,6 +225,16 @@ impl Check {
     }
 }
 
+/// Returns the list of tenants that stands for all of them.
+pub(super) fn everyone() -> Vec<String> {
+    vec![EVERYONE.to_owned()]
+}
+
+/// Returns names as a finding has them.
+pub(super) fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// A counter-example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -35,6 +35,27 @@ pub struct Part {
     pub planted: BTreeMap<&'static str, bool>,
 }
 
+/// What plants a breach, and the check that has to find it.
+pub(super) type Plant<S> = (&'static str, fn(&mut S));
+
+/// Plants each breach alone in what `scratch` makes, and says which checks found theirs. A finding
+/// where nothing was planted means that the check cannot be believed either.
+pub(super) fn find_planted<S>(
+    plants: &[Plant<S>],
+    scratch: fn() -> S,
+    judge: fn(&S) -> Part,
+) -> BTreeMap<&'static str, bool> {
+    let clean = judge(&scratch());
+    plants
+        .iter()
+        .map(|(id, plant)| {
+            let mut planted = scratch();
+            plant(&mut planted);
+            (*id, judge(&planted).refutes(id) && !clean.refutes(id))
+        })
+        .collect()
+}
+
 impl Part {
     fn of(&mut self, id: &'static str) -> &mut Looked {
         self.looked.entry(id).or_default()

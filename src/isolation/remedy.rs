@@ -106,6 +106,11 @@ fn is_name(token: Option<&Token>) -> bool {
     matches!(token, Some(Token::Word(_) | Token::Name(_)))
 }
 
+/// Returns a word of a shell command, quoted: the one place where names become such words.
+pub(super) fn shell_word(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
+}
+
 /// Rights or a membership that a line takes back.
 struct Taken<'a> {
     /// What it is about: the object, or the role.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::acl::{Acl, Kind};
 use crate::isolation::catalogue::known;
 use crate::isolation::inventory::Streaming;
-use crate::isolation::model::{EVERYONE, Finding};
+use crate::isolation::model::{Finding, everyone, owned};
 use crate::isolation::part::Part;
 use crate::isolation::redis::holds_word;
+use crate::isolation::remedy::shell_word;
 
 /// Place of findings that a list tells of.
 const STORE: &str = "Kafka";
@@ -24,27 +25,15 @@ const REACHES: [&str; 7] = [
 /// Operations on the cluster that reach every tenant.
 const OF_CLUSTER: [&str; 5] = ["ALL", "ALTER", "ALTER_CONFIGS", "CLUSTER_ACTION", "CREATE"];
 
-fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
-fn everyone() -> Vec<String> {
-    vec![EVERYONE.to_owned()]
-}
-
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
-}
-
 /// The command that takes a rule back.
 fn removal(acl: &Acl) -> String {
     let place = match acl.resource.as_str() {
         "CLUSTER" => "--cluster".to_owned(),
-        "GROUP" => format!("--group {}", quoted(&acl.name)),
-        "TRANSACTIONAL_ID" => format!("--transactional-id {}", quoted(&acl.name)),
-        "DELEGATION_TOKEN" => format!("--delegation-token {}", quoted(&acl.name)),
-        "USER" => format!("--user-principal {}", quoted(&acl.name)),
-        _ => format!("--topic {}", quoted(&acl.name)),
+        "GROUP" => format!("--group {}", shell_word(&acl.name)),
+        "TRANSACTIONAL_ID" => format!("--transactional-id {}", shell_word(&acl.name)),
+        "DELEGATION_TOKEN" => format!("--delegation-token {}", shell_word(&acl.name)),
+        "USER" => format!("--user-principal {}", shell_word(&acl.name)),
+        _ => format!("--topic {}", shell_word(&acl.name)),
     };
     let kind = match acl.kind {
         Kind::Literal => "",
@@ -57,8 +46,8 @@ fn removal(acl: &Acl) -> String {
         .collect();
     format!(
         "kafka-acls.sh --bootstrap-server HOST:9092 --remove --allow-principal {} --allow-host {} --operation {operation} {place}{kind}",
-        quoted(&acl.principal),
-        quoted(&acl.host)
+        shell_word(&acl.principal),
+        shell_word(&acl.host)
     )
 }
 

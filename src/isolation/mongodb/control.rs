@@ -10,7 +10,7 @@ use super::judge;
 use super::live::{self, Tried};
 use super::wire::{Refusal, UNAUTHORIZED};
 use crate::isolation::inventory::Documents;
-use crate::isolation::part::Part;
+use crate::isolation::part::{Part, Plant, find_planted};
 
 struct Scratch {
     context: Context,
@@ -104,10 +104,8 @@ impl Scratch {
     }
 }
 
-type Plant = fn(&mut Scratch);
-
 /// A breach for each check that looks at what a deployment answers, or tenants are handed.
-const PLANTS: &[(&str, Plant)] = &[
+const PLANTS: &[Plant<Scratch>] = &[
     ("MG-01", |s| s.found.open = Some(true)),
     ("MG-02", |s| s.give("read", "control_b")),
     ("MG-03", |s| s.give("readAnyDatabase", "admin")),
@@ -154,15 +152,7 @@ pub(super) fn planted() -> impl Iterator<Item = &'static str> {
 
 /// Plants each breach, and says which checks found theirs.
 pub(super) fn run() -> BTreeMap<&'static str, bool> {
-    let clean = scratch().judge();
-    let mut found: BTreeMap<&'static str, bool> = PLANTS
-        .iter()
-        .map(|(id, plant)| {
-            let mut scratch = scratch();
-            plant(&mut scratch);
-            (*id, scratch.judge().refutes(id) && !clean.refutes(id))
-        })
-        .collect();
+    let mut found = find_planted(PLANTS, scratch, Scratch::judge);
     let no = Refusal::Server(UNAUTHORIZED, "not authorized".into());
     let strange = Refusal::Server(9, "failed to parse".into());
     let seen = |answer| live::read::<()>(answer, "read");

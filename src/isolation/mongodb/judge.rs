@@ -9,7 +9,7 @@ use super::roles::{EVERYWHERE, Rights, written};
 use super::versions;
 use crate::isolation::catalogue::known;
 use crate::isolation::inventory::Documents;
-use crate::isolation::model::{EVERYONE, Finding, Severity};
+use crate::isolation::model::{Finding, Severity, everyone, owned};
 use crate::isolation::part::Part;
 
 /// Databases of the system.
@@ -27,14 +27,6 @@ const ESCALATING: [&str; 6] = [
     "grantRole",
     "revokeRole",
 ];
-
-fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
-fn everyone() -> Vec<String> {
-    vec![EVERYONE.to_owned()]
-}
 
 fn listed<T: AsRef<str>>(names: &[T]) -> String {
     /// More than these are counted.
@@ -286,8 +278,21 @@ struct Reach<'a> {
 }
 
 impl Reach<'_> {
+    fn object(&self) -> String {
+        format!("user {}@{}", self.user.name, self.user.db)
+    }
+
     fn finding(&self, id: &'static str, to: Vec<String>, text: String) -> Finding {
-        let object = format!("user {}@{}", self.user.name, self.user.db);
+        self.finding_on(id, self.object(), to, text)
+    }
+
+    fn finding_on(
+        &self,
+        id: &'static str,
+        object: String,
+        to: Vec<String>,
+        text: String,
+    ) -> Finding {
         let mut finding = Finding::new(known(id), &self.context.store, object);
         finding.roles = vec![self.user.name.clone()];
         finding.from = if self.own.is_empty() {
@@ -448,27 +453,13 @@ fn escalation(reach: &Reach<'_>, rights: &Rights, part: &mut Part) {
             "{} let it give roles of {db}, itself included",
             listed(&shown)
         );
-        let mut finding = reach.finding("MG-04", to, text);
-        finding.object = format!("{} in database {db}", finding.object);
-        finding = refingerprinted(finding);
+        let object = format!("{} in database {db}", reach.object());
+        let mut finding = reach.finding_on("MG-04", object, to, text);
         if !all && finding.severity != Severity::Info {
             finding.severity = Severity::High;
         }
         finding.remedy = vec![revoke(reach.user, &via)];
         part.findings.push(finding);
-    }
-}
-
-/// Gives a finding the fingerprint of its object.
-fn refingerprinted(finding: Finding) -> Finding {
-    let fresh = Finding::new(
-        known(&finding.check),
-        finding.store.clone(),
-        finding.object.clone(),
-    );
-    Finding {
-        fingerprint: fresh.fingerprint,
-        ..finding
     }
 }
 

@@ -8,7 +8,7 @@ use super::amqp::Opened;
 use super::facts::{Broker, Context, Parameter, Permission};
 use super::{judge, live};
 use crate::isolation::inventory::Messaging;
-use crate::isolation::part::Part;
+use crate::isolation::part::{Part, Plant, find_planted};
 
 struct Scratch {
     context: Context,
@@ -100,10 +100,8 @@ impl Scratch {
     }
 }
 
-type Plant = fn(&mut Scratch);
-
 /// A breach for each check that looks at what the broker answers.
-const PLANTS: &[(&str, Plant)] = &[
+const PLANTS: &[Plant<Scratch>] = &[
     ("RQ-02", |s| {
         let mut far = s.broker.permissions[1].clone();
         far.vhost = "b".into();
@@ -160,15 +158,7 @@ pub(super) fn planted() -> impl Iterator<Item = &'static str> {
 
 /// Plants each breach, and says which checks found theirs.
 pub(super) fn run() -> BTreeMap<&'static str, bool> {
-    let clean = scratch().judge();
-    let mut found: BTreeMap<&'static str, bool> = PLANTS
-        .iter()
-        .map(|(id, plant)| {
-            let mut scratch = scratch();
-            plant(&mut scratch);
-            (*id, scratch.judge().refutes(id) && !clean.refutes(id))
-        })
-        .collect();
+    let mut found = find_planted(PLANTS, scratch, Scratch::judge);
     // Two of the scratch tenants share a host; without them nobody does.
     let (mut shared, mut apart) = (Part::default(), Part::default());
     let mut scratch = scratch();

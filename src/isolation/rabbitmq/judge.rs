@@ -9,25 +9,13 @@ use super::api::is_local;
 use super::facts::{Broker, Context, Permission};
 use super::ways;
 use crate::isolation::catalogue::known;
-use crate::isolation::model::{EVERYONE, Finding, Severity};
+use crate::isolation::model::{Finding, Severity, everyone, owned};
 use crate::isolation::part::Part;
-
-fn owned<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    names.into_iter().map(str::to_owned).collect()
-}
-
-fn everyone() -> Vec<String> {
-    vec![EVERYONE.to_owned()]
-}
+use crate::isolation::remedy::shell_word;
 
 fn listed<T: AsRef<str>>(names: &[T]) -> String {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     names.join(", ")
-}
-
-/// A word of a shell command, quoted.
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
 }
 
 /// Returns one name for a server that several names lead to, as far as that shows.
@@ -134,8 +122,8 @@ fn permissions(broker: &Broker, context: &Context, part: &mut Part) {
             .map(|vhost| {
                 format!(
                     "rabbitmqctl clear_permissions -p {} {}",
-                    quoted(vhost),
-                    quoted(user)
+                    shell_word(vhost),
+                    shell_word(user)
                 )
             })
             .collect();
@@ -276,7 +264,10 @@ fn tags(broker: &Broker, context: &Context, part: &mut Part) {
         finding.from = owned(own);
         finding.to = everyone();
         finding.evidence = format!("it has the tags {}", listed(&tags));
-        finding.remedy = vec![format!("rabbitmqctl set_user_tags {}", quoted(&user.name))];
+        finding.remedy = vec![format!(
+            "rabbitmqctl set_user_tags {}",
+            shell_word(&user.name)
+        )];
         part.findings.push(finding);
     }
     part.looked("RQ-04", seen, seen);
@@ -370,9 +361,9 @@ fn bridges(broker: &Broker, context: &Context, part: &mut Part) {
         finding.evidence = evidence.join("; ");
         finding.remedy = vec![format!(
             "rabbitmqctl clear_parameter -p {} {} {}",
-            quoted(&one.vhost),
+            shell_word(&one.vhost),
             one.component,
-            quoted(&one.name)
+            shell_word(&one.name)
         )];
         part.findings.push(finding);
     }
@@ -390,7 +381,10 @@ fn tracing(broker: &Broker, context: &Context, part: &mut Part) {
         finding.to = owned(context.of_vhost(&vhost.name));
         finding.evidence =
             "the firehose is on: every message is copied to amq.rabbitmq.trace".into();
-        finding.remedy = vec![format!("rabbitmqctl trace_off -p {}", quoted(&vhost.name))];
+        finding.remedy = vec![format!(
+            "rabbitmqctl trace_off -p {}",
+            shell_word(&vhost.name)
+        )];
         part.findings.push(finding);
     }
 }
@@ -423,7 +417,7 @@ fn limits(broker: &Broker, context: &Context, part: &mut Part) {
         finding.evidence = format!("it has no {}", listed(&missing));
         finding.remedy = vec![format!(
             "rabbitmqctl set_vhost_limits -p {} '{{\"max-connections\": 200, \"max-queues\": 100}}'",
-            quoted(vhost)
+            shell_word(vhost)
         )];
         part.findings.push(finding);
     }
@@ -531,7 +525,7 @@ fn orphans(broker: &Broker, context: &Context, part: &mut Part) {
                 format!("no tenant of the inventory has it; its queues hold {messages} messages"),
                 vec![format!(
                     "rabbitmqctl list_queues -p {} name messages",
-                    quoted(&vhost.name)
+                    shell_word(&vhost.name)
                 )],
             );
         } else if tenants.is_empty() {
@@ -543,7 +537,7 @@ fn orphans(broker: &Broker, context: &Context, part: &mut Part) {
                 format!("its tenant is purged; its queues hold {messages} messages"),
                 vec![format!(
                     "rabbitmqctl list_queues -p {} name messages",
-                    quoted(&vhost.name)
+                    shell_word(&vhost.name)
                 )],
             );
         }
@@ -564,7 +558,10 @@ fn orphans(broker: &Broker, context: &Context, part: &mut Part) {
                 format!("user {}", user.name),
                 Vec::new(),
                 "no tenant of the inventory has it".into(),
-                vec![format!("rabbitmqctl delete_user {}", quoted(&user.name))],
+                vec![format!(
+                    "rabbitmqctl delete_user {}",
+                    shell_word(&user.name)
+                )],
             );
         } else {
             strange += 1;

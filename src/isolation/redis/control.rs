@@ -13,7 +13,7 @@ use super::{judge, roundtrip};
 use crate::cache::{KeyTenant, classify};
 use crate::isolation::catalogue;
 use crate::isolation::model::Family;
-use crate::isolation::part::Part;
+use crate::isolation::part::{Part, Plant, find_planted};
 
 const A: &str = "7b0e1c5a9f3d4b62a1c8e4d7f0936b21";
 const B: &str = "85b18fdd152f4c1f9d3d0b7a61c2e4a9";
@@ -154,10 +154,8 @@ impl Scratch {
     }
 }
 
-type Plant = fn(&mut Scratch);
-
 /// A breach for each check.
-const PLANTS: &[(&str, Plant)] = &[
+const PLANTS: &[Plant<Scratch>] = &[
     ("RD-01", |s| {
         s.add_user("user default on nopass ~* &* +@all");
         s.node.open = Ok(true);
@@ -227,19 +225,9 @@ pub(super) fn planted() -> impl Iterator<Item = &'static str> {
     PLANTS.iter().map(|(id, _)| *id).chain(["RD-15"])
 }
 
-/// Plants each breach, and says which checks found theirs. A finding where nothing was planted
-/// means that the check cannot be believed either.
+/// Plants each breach, and says which checks found theirs.
 pub(super) fn run() -> BTreeMap<&'static str, bool> {
-    let clean = scratch().judge();
-    let mut found: BTreeMap<&'static str, bool> = PLANTS
-        .iter()
-        .map(|(id, plant)| {
-            let mut scratch = scratch();
-            plant(&mut scratch);
-            let part = scratch.judge();
-            (*id, part.refutes(id) && !clean.refutes(id))
-        })
-        .collect();
+    let mut found = find_planted(PLANTS, scratch, Scratch::judge);
     let lost = roundtrip::Trip {
         receivers: 1,
         expected: 2,

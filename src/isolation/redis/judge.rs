@@ -8,17 +8,14 @@ use super::facts::{About, Context, Node, Place, Tenant};
 use super::versions::{self, Holes};
 use crate::cache::KeyTenant;
 use crate::isolation::catalogue::known;
-use crate::isolation::model::{EVERYONE, Finding, Severity};
+use crate::isolation::model::{Finding, Severity, everyone};
 use crate::isolation::part::Part;
+use crate::isolation::remedy::shell_word;
 
 /// Unknown tenants that get a finding of their own on one server.
 const STRANGERS: usize = 50;
 /// Names in one line of evidence.
 const NAMES: usize = 8;
-
-fn everyone() -> Vec<String> {
-    vec![EVERYONE.to_owned()]
-}
 
 fn some<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
@@ -48,15 +45,10 @@ fn called(context: &Context, key: &KeyTenant) -> String {
         .map_or_else(|| key.to_string(), |tenant| tenant.name.clone())
 }
 
-/// A word of a shell command, quoted.
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| "NAME".into(), std::borrow::Cow::into_owned)
-}
-
 /// Returns the commands that change a user by `rules`, and keep that.
 fn set_user(name: &str, rules: &str) -> Vec<String> {
     vec![
-        format!("redis-cli ACL SETUSER {} {rules}", quoted(name)),
+        format!("redis-cli ACL SETUSER {} {rules}", shell_word(name)),
         "redis-cli CONFIG REWRITE".into(),
     ]
 }
@@ -269,7 +261,7 @@ fn keys_of(
         Some(at) => format!("~{}*", context.tenants[*at].prefixes()[0]),
         None => "~tenant:*".into(),
     };
-    finding.remedy = set_user(&user.name, &format!("resetkeys {}", quoted(&keep)));
+    finding.remedy = set_user(&user.name, &format!("resetkeys {}", shell_word(&keep)));
     tracing::debug!(
         server = node.name,
         user = user.name,
